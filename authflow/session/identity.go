@@ -1,0 +1,37 @@
+package session
+
+import (
+	"slices"
+	"time"
+)
+
+// Identity is who makes a request: what the session says of how the person signed in, and what the user
+// directory says of them at this moment. It is a value: nobody changes it after it was made.
+type Identity struct {
+	Subject  string   // stable and unique over all sources of users, e.g. "file:alice"
+	Username string   // as the directory spells it
+	Email    string   // empty where unknown
+	Name     string   // the display name; empty where unknown
+	Groups   []string // in the directory's order
+
+	// AMR names the authentication methods that the session rests on (RFC 8176): "pwd", and "otp" once
+	// a second factor was given.
+	AMR            []string
+	SignedInAt     time.Time
+	SecondFactorAt time.Time // zero where there was none
+	ExpiresAt      time.Time // absolute end of the session
+	Handle         string    // names the session in lists and logs; opens nothing
+}
+
+// TwoFactor says whether the session rests on two factors (AAL2 in the terms of NIST SP 800-63B).
+func (id *Identity) TwoFactor() bool {
+	return id != nil && slices.Contains(id.AMR, "otp")
+}
+
+// InAnyGroup says whether the person is in one of the groups. No groups asked for: true for anybody.
+func (id *Identity) InAnyGroup(groups []string) bool {
+	if len(groups) == 0 {
+		return true
+	}
+	return id != nil && slices.ContainsFunc(groups, func(g string) bool { return slices.Contains(id.Groups, g) })
+}
