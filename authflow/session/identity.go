@@ -35,3 +35,15 @@ func (id *Identity) InAnyGroup(groups []string) bool {
 	}
 	return id != nil && slices.ContainsFunc(groups, func(g string) bool { return slices.Contains(id.Groups, g) })
 }
+
+// NewIdentity joins a live session with what the directory says of its owner now.
+func NewIdentity(s *Session, username, email, name string, groups []string) *Identity {
+	id := &Identity{
+		Subject: s.Subject, Username: username, Email: email, Name: name, Groups: groups, AMR: s.AMR,
+		SignedInAt: time.Unix(s.SignedInAt, 0), ExpiresAt: time.Unix(s.EndsAt, 0), Handle: s.Handle(),
+	}
+	if s.SecondFactorAt != 0 {
+		id.SecondFactorAt = time.Unix(s.SecondFactorAt, 0)
+	}
+	return id
+}

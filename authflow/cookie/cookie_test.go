@@ -1,0 +1,123 @@
+package cookie
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+var key = bytes.Repeat([]byte{7}, 32)
+
+func TestAnEnvelopeOpensOnlyAsItsOwnKindAndUnderItsKey(t *testing.T) {
+	c := NewCodec([][]byte{key})
+	token := bytes.Repeat([]byte{0xff}, 32)
+	envelope, err := c.Encode(Session, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Decode(Session, envelope); err != nil || !bytes.Equal(got, token) {
+		t.Fatalf("Decode = %x, %v", got, err)
+	}
+	for _, kind := range []Kind{Pending, Device, Access, Refresh} {
+		if _, err := c.Decode(kind, envelope); err == nil {
+			t.Errorf("a session's envelope opened as %s", kind)
+		}
+	}
+	other := bytes.Repeat([]byte{8}, 32)
+	if _, err := NewCodec([][]byte{other}).Decode(Session, envelope); err == nil {
+		t.Error("opened under another key")
+	}
+	if _, err := NewCodec([][]byte{other, key}).Decode(Session, envelope); err != nil {
+		t.Errorf("refused after a rotation: %v", err)
+	}
+}
+
+func TestNoChangedCharacterOrLengthOpens(t *testing.T) {
+	c := NewCodec([][]byte{key})
+	envelope, _ := c.Encode(Session, []byte("token"))
+	for i := range envelope {
+		for _, with := range []byte{'A', 'B', '=', ' ', '"'} {
+			bad := envelope[:i] + string(with) + envelope[i+1:]
+			got, err := c.Decode(Session, bad)
+			// The unused low bits of base64's last character may differ without a change of what is signed.
+			if err == nil && !bytes.Equal(got, []byte("token")) {
+				t.Fatalf("position %d: opened as %q", i, got)
+			}
+		}
+		if _, err := c.Decode(Session, envelope[:i]); err == nil {
+			t.Fatalf("cut to %d characters it opened", i)
+		}
+	}
+	for _, bad := range []string{envelope + "A", envelope + envelope, strings.Repeat("A", 8192), `"` + envelope + `"`} {
+		if _, err := c.Decode(Session, bad); err == nil {
+			t.Errorf("opened: %.80s", bad)
+		}
+	}
+}
+
+func TestFlagsFollowTheScheme(t *testing.T) {
+	for _, c := range []struct {
+		jar  Jar
+		want string
+	}{
+		{NewJar("sallyport", false, ""), "sallyport=v; Path=/; HttpOnly; SameSite=Lax"},
+		{NewJar("sallyport", true, ""), "__Host-sallyport=v; Path=/; HttpOnly; Secure; SameSite=Lax"},
+		{NewJar("sallyport", true, "example.com"), "sallyport=v; Path=/; Domain=example.com; HttpOnly; Secure; SameSite=Lax"},
+	} {
+		w := httptest.NewRecorder()
+		c.jar.Write(w, Session, "v", 0)
+		if got := w.Header().Get("Set-Cookie"); got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
+	w := httptest.NewRecorder()
+	NewJar("s", true, "").Write(w, Session, "v", 30*24*time.Hour)
+	if got := w.Header().Get("Set-Cookie"); !strings.Contains(got, "Max-Age=2592000") {
+		t.Error(got)
+	}
+}
+
+func TestADoubledCookieIsNobodys(t *testing.T) {
+	jar := NewJar("sallyport", false, "")
+	for header, want := range map[string]string{
+		"sallyport=a": "a", "x=1; sallyport=a; y=2": "a",
+		"sallyport=a; sallyport=b": "", "sallyport=b; sallyport=a": "", "Sallyport=a": "", "": "",
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Cookie", header)
+		if got := jar.Read(r, Session); got != want {
+			t.Errorf("%q read as %q, want %q", header, got, want)
+		}
+	}
+}
+
+func TestBearerTakesOneHeaderOfItsScheme(t *testing.T) {
+	for _, c := range []struct {
+		values []string
+		want   string
+	}{
+		{[]string{"Bearer abc"}, "abc"}, {[]string{"bearer abc"}, "abc"}, {[]string{"Basic abc"}, ""},
+		{[]string{"Bearer"}, ""}, {[]string{"Bearer a", "Bearer b"}, ""}, {nil, ""},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header["Authorization"] = c.values
+		if got := Bearer(r); got != c.want {
+			t.Errorf("%q read as %q, want %q", c.values, got, c.want)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	c := NewCodec([][]byte{key})
+	good, _ := c.Encode(Session, []byte("token"))
+	f.Add(good)
+	f.Add("")
+	f.Fuzz(func(t *testing.T, envelope string) {
+		if payload, err := c.Decode(Session, envelope); err == nil && string(payload) != "token" {
+			t.Fatalf("%q opened as %q, which was never signed", envelope, payload)
+		}
+	})
+}

@@ -1,0 +1,275 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"sallyport/authflow/store"
+)
+
+// MaxPerUser bounds the sessions of one person. One more ends the oldest.
+const MaxPerUser = 100
+
+// touchEvery bounds how often the time of the last request is written. A short idle timeout has it written
+// more often, so that its end is kept to a tenth.
+const touchEvery = time.Minute
+
+// Keeper keeps sessions in the store. It is safe for concurrent use and for any number of replicas.
+//
+// A session is one record under its token's digest. Beside it each person has one index record, which names
+// their sessions, so that listing and revoking cost the same however many other sessions there are.
+type Keeper struct {
+	KV  store.KV
+	Now func() time.Time
+}
+
+// indexEntry is one session in a person's index.
+type indexEntry struct {
+	Key    string `json:"k"`
+	EndsAt int64  `json:"e"`
+}
+
+func recordName(key string) string    { return "session/" + key }
+func indexName(subject string) string { return "sessions/" + subject }
+
+// Start stores a new session under a new token. Key, SeenAt and a zero SignedInAt are filled in.
+func (k *Keeper) Start(ctx context.Context, s Session) (Token, *Session, error) {
+	token := NewToken()
+	now := k.Now()
+	s.Key, s.SeenAt = token.Key(), now.Unix()
+	if s.SignedInAt == 0 {
+		s.SignedInAt = now.Unix()
+	}
+	// The index first: a session that no list shows could not be revoked, while an entry without a
+	// session is harmless.
+	if err := k.index(ctx, s.Subject, &indexEntry{s.Key, s.EndsAt}, ""); err != nil {
+		return Token{}, nil, fmt.Errorf("start session: %w", err)
+	}
+	if err := k.KV.Put(ctx, recordName(s.Key), encode(&s), s.left(now)); err != nil {
+		return Token{}, nil, fmt.Errorf("start session: %w", err)
+	}
+	return token, &s, nil
+}
+
+// Replace ends old and starts next under a new token: what was known before a rise of assurance opens
+// nothing after it. old is dead before next lives.
+func (k *Keeper) Replace(ctx context.Context, old *Session, next Session) (Token, *Session, error) {
+	if err := k.Revoke(ctx, old); err != nil {
+		return Token{}, nil, err
+	}
+	return k.Start(ctx, next)
+}
+
+// Lookup returns the session that token opens, or [ErrNone], and notes that it was used.
+func (k *Keeper) Lookup(ctx context.Context, token Token) (*Session, error) {
+	s, err := k.get(ctx, token.Key())
+	if err != nil {
+		return nil, err
+	}
+	now := k.Now()
+	every := min(int64(touchEvery/time.Second), s.IdleFor/10)
+	if now.Unix()-s.SeenAt <= every {
+		return s, nil
+	}
+	return k.update(ctx, s.Key, func(s *Session) error { s.SeenAt = max(s.SeenAt, now.Unix()); return nil })
+}
+
+// Refresh hands out the next generation of a bearer session. A generation that was handed in before ends
+// the session and returns [ErrReused]: one of the two who hold it has stolen it (RFC 9700 section 4.14.2).
+func (k *Keeper) Refresh(ctx context.Context, token Token, generation int64) (*Session, error) {
+	s, err := k.update(ctx, token.Key(), func(s *Session) error {
+		if !s.Bearer {
+			return ErrNone
+		}
+		if s.Generation != generation {
+			return ErrReused
+		}
+		s.Generation++
+		s.SeenAt = k.Now().Unix()
+		return nil
+	})
+	if errors.Is(err, ErrReused) {
+		// The index entry stays behind, dead, until the session's end.
+		if errDelete := k.KV.Delete(ctx, recordName(token.Key())); errDelete != nil {
+			return nil, fmt.Errorf("end session of a reused refresh token: %w", errDelete)
+		}
+	}
+	return s, err
+}
+
+// Restamp keeps a session alive over a change of the password.
+func (k *Keeper) Restamp(ctx context.Context, s *Session, stamp string) error {
+	_, err := k.update(ctx, s.Key, func(s *Session) error { s.Stamp = stamp; return nil })
+	return err
+}
+
+// Lower takes the second factor out of a session whose owner has none any more.
+func (k *Keeper) Lower(ctx context.Context, s *Session) error {
+	_, err := k.update(ctx, s.Key, func(s *Session) error { s.AMR, s.SecondFactorAt = []string{"pwd"}, 0; return nil })
+	return err
+}
+
+// Revoke ends a session at once. One that is gone is no error.
+func (k *Keeper) Revoke(ctx context.Context, s *Session) error {
+	if err := k.KV.Delete(ctx, recordName(s.Key)); err != nil {
+		return fmt.Errorf("revoke session: %w", err)
+	}
+	if err := k.index(ctx, s.Subject, nil, s.Key); err != nil {
+		return fmt.Errorf("revoke session: %w", err)
+	}
+	return nil
+}
+
+// RevokeAll ends every session of subject but the one under the key except (none, where it is empty).
+func (k *Keeper) RevokeAll(ctx context.Context, subject, except string) error {
+	entries, err := k.entries(ctx, subject)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Key != except {
+			names = append(names, recordName(e.Key))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	if err := k.KV.Delete(ctx, names...); err != nil {
+		return fmt.Errorf("revoke sessions: %w", err)
+	}
+	return nil
+}
+
+// List returns the live sessions of subject, the latest used first.
+func (k *Keeper) List(ctx context.Context, subject string) ([]*Session, error) {
+	entries, err := k.entries(ctx, subject)
+	if err != nil {
+		return nil, err
+	}
+	var list []*Session
+	for _, e := range entries {
+		s, err := k.get(ctx, e.Key)
+		if errors.Is(err, ErrNone) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	slices.SortStableFunc(list, func(a, b *Session) int { return cmp.Compare(b.SeenAt, a.SeenAt) })
+	return list, nil
+}
+
+func (k *Keeper) get(ctx context.Context, key string) (*Session, error) {
+	raw, err := k.KV.Get(ctx, recordName(key))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, ErrNone
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look session up: %w", err)
+	}
+	return k.decode(key, raw)
+}
+
+// update changes a live session in one atomic step. It never brings back one that was revoked meanwhile.
+func (k *Keeper) update(ctx context.Context, key string, change func(*Session) error) (*Session, error) {
+	var result *Session
+	err := k.KV.Update(ctx, recordName(key), func(raw []byte) ([]byte, time.Duration, error) {
+		if raw == nil {
+			return nil, 0, ErrNone
+		}
+		s, err := k.decode(key, raw)
+		if err != nil {
+			return nil, 0, err
+		}
+		if err := change(s); err != nil {
+			return nil, 0, err
+		}
+		result = s
+		return encode(s), s.left(k.Now()), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return result, nil
+}
+
+func (k *Keeper) decode(key string, raw []byte) (*Session, error) {
+	s := &Session{}
+	if err := json.Unmarshal(raw, s); err != nil {
+		return nil, fmt.Errorf("read session record: %w", err)
+	}
+	s.Key = key
+	if s.Ended(k.Now()) {
+		return nil, ErrNone
+	}
+	return s, nil
+}
+
+func encode(v any) []byte {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // plain structs of strings and numbers always marshal
+	}
+	return raw
+}
+
+func (k *Keeper) entries(ctx context.Context, subject string) ([]indexEntry, error) {
+	raw, err := k.KV.Get(ctx, indexName(subject))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list sessions: %w", err)
+	}
+	return decodeIndex(raw)
+}
+
+// index adds an entry to a person's index and takes one out, drops those that have ended, and ends the
+// oldest session where there are too many.
+func (k *Keeper) index(ctx context.Context, subject string, add *indexEntry, remove string) error {
+	var dropped []string
+	err := k.KV.Update(ctx, indexName(subject), func(raw []byte) ([]byte, time.Duration, error) {
+		entries, err := decodeIndex(raw)
+		if err != nil {
+			return nil, 0, err
+		}
+		now := k.Now().Unix()
+		entries = slices.DeleteFunc(entries, func(e indexEntry) bool { return e.EndsAt <= now || e.Key == remove })
+		if add != nil {
+			entries = append(entries, *add)
+		}
+		dropped = nil
+		for len(entries) > MaxPerUser {
+			dropped = append(dropped, recordName(entries[0].Key))
+			entries = entries[1:]
+		}
+		if len(entries) == 0 {
+			return nil, 0, nil
+		}
+		last := slices.MaxFunc(entries, func(a, b indexEntry) int { return cmp.Compare(a.EndsAt, b.EndsAt) })
+		return encode(entries), time.Duration(last.EndsAt-now+1) * time.Second, nil
+	})
+	if err != nil {
+		return err
+	}
+	return k.KV.Delete(ctx, dropped...)
+}
+
+func decodeIndex(raw []byte) ([]indexEntry, error) {
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	var entries []indexEntry
+	if err := json.Unmarshal(raw, &entries); err != nil {
+		return nil, fmt.Errorf("read session index: %w", err)
+	}
+	return entries, nil
+}
