@@ -1,0 +1,139 @@
+package authflow
+
+import (
+	"context"
+	"errors"
+
+	"sallyport/authflow/audit"
+	"sallyport/authflow/password"
+	"sallyport/authflow/session"
+	"sallyport/authflow/users"
+)
+
+// Current is who makes a call, by a live session, as the directory knows them now.
+type Current struct {
+	Session *session.Session
+	User    users.User
+}
+
+// Authenticate returns who the token opens a session for. A token of the wrong way of travelling, of a
+// user who is gone or disabled, or from before a change of the password opens none: [ErrSessionEnded].
+func (f *Flow) Authenticate(ctx context.Context, token session.Token, bearer bool) (*Current, error) {
+	s, err := f.Sessions.Lookup(ctx, token)
+	if errors.Is(err, session.ErrNone) {
+		return nil, ErrSessionEnded
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f.current(s, bearer)
+}
+
+func (f *Flow) current(s *session.Session, bearer bool) (*Current, error) {
+	user, ok := f.Users.BySubject(s.Subject)
+	if !ok || user.Disabled || user.Stamp != s.Stamp || s.Bearer != bearer {
+		return nil, ErrSessionEnded
+	}
+	return &Current{Session: s, User: user}, nil
+}
+
+// Identity is what the proxy needs to know of who makes a request.
+func (c *Current) Identity() *session.Identity {
+	return session.NewIdentity(c.Session, c.User.Username, c.User.Email, c.User.Name, c.User.Groups)
+}
+
+// Refresh hands out the next generation of a bearer session's tokens. A refresh token that was used before
+// ends the session.
+func (f *Flow) Refresh(ctx context.Context, token session.Token, generation int64, client Client) (*Outcome, error) {
+	s, err := f.Sessions.Refresh(ctx, token, generation)
+	switch {
+	case errors.Is(err, session.ErrReused):
+		f.Trail.Record(ctx, audit.Event{Kind: audit.RefreshTokenReused, Address: client.Address})
+		return nil, ErrSessionEnded
+	case errors.Is(err, session.ErrNone):
+		return nil, ErrSessionEnded
+	case err != nil:
+		return nil, err
+	}
+	cur, err := f.current(s, true)
+	if err != nil {
+		return nil, err
+	}
+	return &Outcome{Step: StepDone, User: cur.User, Session: s, Token: token, RecoveryLeft: -1}, nil
+}
+
+// SignOut ends a session. It is no error where it has ended already.
+func (f *Flow) SignOut(ctx context.Context, s *session.Session, client Client) error {
+	if err := f.Sessions.Revoke(ctx, s); err != nil {
+		return err
+	}
+	f.Trail.Record(ctx, audit.Event{Kind: audit.SignedOut, Subject: s.Subject, Address: client.Address})
+	return nil
+}
+
+// ErrNoSession says that a handle names none of the person's sessions.
+var ErrNoSession = errors.New("authflow: no such session")
+
+// Revoke ends the session that a handle names, where it is one of the caller's own.
+func (f *Flow) Revoke(ctx context.Context, cur *Current, handle string, client Client) error {
+	list, err := f.Sessions.List(ctx, cur.User.Subject)
+	if err != nil {
+		return err
+	}
+	for _, s := range list {
+		if s.Handle() == handle {
+			if err := f.Sessions.Revoke(ctx, s); err != nil {
+				return err
+			}
+			f.Trail.Record(ctx, audit.Event{Kind: audit.SessionRevoked, Subject: s.Subject, Address: client.Address})
+			return nil
+		}
+	}
+	return ErrNoSession
+}
+
+// RevokeOthers ends every session of the caller but this one.
+func (f *Flow) RevokeOthers(ctx context.Context, cur *Current, client Client) error {
+	if err := f.Sessions.RevokeAll(ctx, cur.User.Subject, cur.Session.Key); err != nil {
+		return err
+	}
+	f.Trail.Record(ctx, audit.Event{Kind: audit.SessionRevoked, Subject: cur.User.Subject, Address: client.Address, Reason: "all others"})
+	return nil
+}
+
+// ChangePassword sets a new password, given the present one, and ends every other session of the person.
+// Somebody who has an authenticator must have used it in this session.
+func (f *Flow) ChangePassword(ctx context.Context, cur *Current, present, next string, client Client) error {
+	enrolled, err := f.Enrolled(ctx, cur.User.Subject)
+	if err != nil {
+		return err
+	}
+	if enrolled && !cur.Session.TwoFactor() {
+		return ErrReauthenticate
+	}
+	if err := password.CheckNew(next, cur.User.Username); err != nil {
+		return &WeakPasswordError{err}
+	}
+	if len(present) > password.MaxLength {
+		return password.ErrTooLong
+	}
+	if err := f.checkPassword(ctx, cur.User.Subject, cur.User, true, present, client); err != nil {
+		return err
+	}
+	phc, err := f.Passwords.Hash(ctx, next)
+	if err != nil {
+		return err
+	}
+	if err := f.Users.SetPassword(cur.User.Username, phc); err != nil {
+		return err
+	}
+	user, ok := f.Users.BySubject(cur.User.Subject)
+	if !ok {
+		return ErrSessionEnded
+	}
+	if err := f.Sessions.Restamp(ctx, cur.Session, user.Stamp); err != nil {
+		return err
+	}
+	f.Trail.Record(ctx, audit.Event{Kind: audit.PasswordChanged, Subject: user.Subject, Address: client.Address})
+	return f.Sessions.RevokeAll(ctx, user.Subject, cur.Session.Key)
+}

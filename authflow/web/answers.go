@@ -1,0 +1,65 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+
+	"sallyport/authflow"
+	"sallyport/authflow/session"
+	"sallyport/authflow/store"
+)
+
+// SignIn answers a proxied request that needs more assurance than it has: a page load is led to the page of
+// the next step, anything else is told as JSON. id is nil where nobody is signed in.
+func (s *Server) SignIn(w http.ResponseWriter, r *http.Request, id *session.Identity) {
+	s.guard(w)
+	step, err := s.Flow.Next(r.Context(), id)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if s.PageLoad(r) {
+		http.Redirect(w, r, withReturn(s.pathOf(step), s.here(r)), http.StatusFound)
+		return
+	}
+	err, code := authflow.ErrUnauthenticated, "UNAUTHENTICATED"
+	words := answerFor(err).words
+	if id != nil {
+		code, words = "2FA_REQUIRED", "This needs a second factor."
+	}
+	writeJSON(w, http.StatusUnauthorized, failure{Error: words, Code: code, LoginURL: withReturn(s.pathOf(step), s.pageBehind(r))})
+}
+
+// pageBehind is the page that sent a background request, as far as the browser says and it is one of ours:
+// where to come back to after a sign-in, since the request itself is no page.
+func (s *Server) pageBehind(r *http.Request) string {
+	u, err := url.Parse(r.Referer())
+	if err != nil || u.Host == "" || u.Host != r.Host {
+		return ""
+	}
+	u.Scheme, u.Host = "", ""
+	return s.returnTo(r, u.String())
+}
+
+// refusals are the errors behind the statuses that the proxy answers with.
+var refusals = map[int]error{
+	http.StatusBadRequest:         errBadTarget,
+	http.StatusForbidden:          errForbidden,
+	http.StatusNotFound:           errNotFound,
+	http.StatusMethodNotAllowed:   errMethod,
+	http.StatusBadGateway:         errGateway,
+	http.StatusServiceUnavailable: store.ErrUnavailable,
+	http.StatusGatewayTimeout:     errTimeout,
+}
+
+// Refuse answers a request that is not forwarded, or whose upstream failed, with one of the refusals. The
+// request id is what the log line of the same failure holds.
+func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, code int, requestID string) {
+	s.guard(w)
+	a := answerFor(refusals[code])
+	if s.PageLoad(r) || r.Header.Get("Sec-Fetch-Mode") == "navigate" { // a form that was sent, too
+		s.errorPage(w, r, a, requestID)
+		return
+	}
+	writeJSON(w, a.status, failure{Error: a.words, Code: a.code, RequestID: requestID})
+}

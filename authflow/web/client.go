@@ -1,0 +1,177 @@
+package web
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"sallyport/authflow"
+	"sallyport/authflow/cookie"
+	"sallyport/authflow/session"
+)
+
+// Identify says who makes a request that is to be proxied: nil and no error where nobody is signed in. An
+// error means that it could not be found out, and the answer must be no.
+func (s *Server) Identify(r *http.Request) (*session.Identity, error) {
+	cur, err := s.current(r)
+	switch {
+	case errors.Is(err, authflow.ErrUnauthenticated), errors.Is(err, authflow.ErrSessionEnded):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return cur.Identity(), nil
+}
+
+// OwnBearer says whether the request carries one of the gateway's access tokens, live or not, which is no
+// upstream's business.
+func (s *Server) OwnBearer(r *http.Request) bool {
+	token := cookie.Bearer(r)
+	if token == "" {
+		return false
+	}
+	_, err := s.Codec.Decode(cookie.Access, token)
+	return err == nil
+}
+
+// current returns who is signed in, by an access token or by the session cookie. An access token of ours
+// that is no longer good does not fall back on a cookie.
+func (s *Server) current(r *http.Request) (*authflow.Current, error) {
+	if raw, err := s.Codec.Decode(cookie.Access, cookie.Bearer(r)); err == nil {
+		token, ends, err := readBearer(raw)
+		if err != nil || s.Flow.Now().Unix() >= ends {
+			return nil, authflow.ErrSessionEnded
+		}
+		return s.Flow.Authenticate(r.Context(), token, true)
+	}
+	raw, err := s.Codec.Decode(cookie.Session, s.Jar.Read(r, cookie.Session))
+	if err != nil {
+		return nil, authflow.ErrUnauthenticated
+	}
+	token, err := session.TokenFrom(raw)
+	if err != nil {
+		return nil, authflow.ErrUnauthenticated
+	}
+	return s.Flow.Authenticate(r.Context(), token, false)
+}
+
+// signedIn is current, with nil for nobody; only a fault is an error.
+func (s *Server) signedIn(r *http.Request) (*authflow.Current, error) {
+	cur, err := s.current(r)
+	if errors.Is(err, authflow.ErrUnauthenticated) || errors.Is(err, authflow.ErrSessionEnded) {
+		return nil, nil
+	}
+	return cur, err
+}
+
+// client describes the browser or program behind a request, with the session it came with.
+func (s *Server) client(r *http.Request) (authflow.Client, error) {
+	c := authflow.Client{
+		Address: s.ClientAddr(r), UserAgent: r.UserAgent(),
+		Bearer: strings.EqualFold(r.Header.Get("X-Auth-Strategy"), "bearer"),
+	}
+	if raw, err := s.Codec.Decode(cookie.Device, s.Jar.Read(r, cookie.Device)); err == nil {
+		c.Device = raw
+	}
+	if c.Bearer {
+		return c, nil // a program's sign-in ends no browser's session
+	}
+	cur, err := s.signedIn(r)
+	if err != nil {
+		return c, err
+	}
+	if cur != nil && !cur.Session.Bearer {
+		c.Session = cur.Session
+	}
+	return c, nil
+}
+
+// pending returns the token of the sign-in that waits in this browser.
+func (s *Server) pending(r *http.Request) (authflow.ChallengeToken, error) {
+	return s.challengeToken(s.Jar.Read(r, cookie.Pending))
+}
+
+func (s *Server) challengeToken(envelope string) (authflow.ChallengeToken, error) {
+	raw, err := s.Codec.Decode(cookie.Pending, envelope)
+	if err != nil {
+		return authflow.ChallengeToken{}, authflow.ErrNoChallenge
+	}
+	return authflow.ChallengeTokenFrom(raw)
+}
+
+// setSession gives a browser the session of an outcome, and takes away what it needed to get there.
+func (s *Server) setSession(w http.ResponseWriter, r *http.Request, out *authflow.Outcome) error {
+	envelope, err := s.Codec.Encode(cookie.Session, out.Token[:])
+	if err != nil {
+		return err
+	}
+	if len(r.CookiesNamed(s.Jar.Name(cookie.Session))) > 1 {
+		s.Jar.Clear(w, cookie.Session) // one of them was planted, or is left from another configuration
+	}
+	s.Jar.Write(w, cookie.Session, envelope, s.cookieLife(out.Session))
+	if len(r.CookiesNamed(s.Jar.Name(cookie.Pending))) > 0 {
+		s.Jar.Clear(w, cookie.Pending)
+	}
+	if out.Device == nil {
+		return nil
+	}
+	device, err := s.Codec.Encode(cookie.Device, out.Device)
+	if err != nil {
+		return err
+	}
+	s.Jar.Write(w, cookie.Device, device, authflow.DeviceLifetime)
+	return nil
+}
+
+// cookieLife is how long a browser keeps the cookie: until it is closed, unless the person asked to be
+// kept signed in.
+func (s *Server) cookieLife(ses *session.Session) time.Duration {
+	if !ses.Remembered {
+		return 0
+	}
+	return time.Unix(ses.EndsAt, 0).Sub(s.Flow.Now())
+}
+
+func (s *Server) setPending(w http.ResponseWriter, out *authflow.Outcome) error {
+	envelope, err := s.Codec.Encode(cookie.Pending, out.Challenge[:])
+	if err != nil {
+		return err
+	}
+	s.Jar.Write(w, cookie.Pending, envelope, 0)
+	return nil
+}
+
+// bearerTokens are what a bearer client gets. Both carry the session's token; an access token its own end,
+// a refresh token its generation.
+type bearerTokens struct {
+	Success      bool   `json:"success"`
+	AccessToken  string `json:"accessToken"`
+	RefreshToken string `json:"refreshToken"`
+	TokenType    string `json:"tokenType"`
+	ExpiresIn    int64  `json:"expiresIn"`
+}
+
+func (s *Server) bearerTokens(out *authflow.Outcome) (bearerTokens, error) {
+	now := s.Flow.Now()
+	ends := min(now.Add(s.Flow.Settings.AccessTokenLifetime).Unix(), out.Session.EndsAt)
+	access, err := s.Codec.Encode(cookie.Access, binary.BigEndian.AppendUint64(out.Token[:], uint64(ends)))
+	if err != nil {
+		return bearerTokens{}, err
+	}
+	refresh, err := s.Codec.Encode(cookie.Refresh, binary.BigEndian.AppendUint64(out.Token[:], uint64(out.Session.Generation)))
+	if err != nil {
+		return bearerTokens{}, err
+	}
+	return bearerTokens{Success: true, AccessToken: access, RefreshToken: refresh, TokenType: "Bearer", ExpiresIn: ends - now.Unix()}, nil
+}
+
+// readBearer takes apart what an access or a refresh token carries.
+func readBearer(raw []byte) (session.Token, int64, error) {
+	if len(raw) != len(session.Token{})+8 {
+		return session.Token{}, 0, authflow.ErrUnauthenticated
+	}
+	number := binary.BigEndian.Uint64(raw[len(session.Token{}):])
+	return session.Token(raw[:len(session.Token{})]), int64(number), nil
+}
