@@ -1,0 +1,186 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"sallyport/authflow"
+	"sallyport/authflow/audit"
+	"sallyport/authflow/cookie"
+	"sallyport/authflow/password"
+	"sallyport/authflow/seal"
+	"sallyport/authflow/session"
+	"sallyport/authflow/store"
+	"sallyport/authflow/throttle"
+	"sallyport/authflow/users"
+	"sallyport/authflow/web"
+	"sallyport/config"
+	"sallyport/proxy"
+)
+
+// lasting are the parts that outlive a reload of the configuration.
+type lasting struct {
+	log       *slog.Logger
+	kv        store.KV
+	keys      *seal.Keyring
+	passwords *password.Checker
+}
+
+// gateway is everything that one configuration makes.
+type gateway struct {
+	handler http.Handler
+	flow    *authflow.Flow
+	proxy   *proxy.Gateway
+}
+
+// build puts the parts together.
+func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error) {
+	g := &gateway{flow: newFlow(cfg, l, dir)}
+	secure := cfg.Server.PublicURL.Scheme == "https"
+	jar := cookie.NewJar(cfg.Session.CookieName, secure, cfg.Session.CookieDomain)
+	pages, err := web.New(web.Options{
+		Flow: g.flow, Codec: cookie.NewCodec(l.keys.Derive("cookie envelopes")), Jar: jar,
+		AuthPath: cfg.Server.AuthPath, PublicURL: cfg.Server.PublicURL, Hosts: upstreamHosts(cfg),
+		Product: cfg.TwoFactor.Issuer, Log: l.log, PageLoad: proxy.PageLoad,
+		ClientAddr: func(r *http.Request) netip.Addr { return g.proxy.ClientAddr(r) },
+		Route: func(r *http.Request, target *url.URL) (twoFactor, found bool) {
+			policy, found := g.proxy.PolicyFor(r, target)
+			return policy == proxy.TwoFactor, found
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	upstreams, err := proxyUpstreams(cfg)
+	if err != nil {
+		return nil, err
+	}
+	g.proxy, err = proxy.New(proxy.Options{
+		Upstreams: upstreams, AuthPath: cfg.Server.AuthPath, CookieNames: jar.Names(), TrustedProxies: cfg.Server.TrustedProxies,
+		Identify: pages.Identify, OwnBearer: pages.OwnBearer, Answers: pages, Log: l.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.flow.Policy = g.proxy
+	g.handler = proxy.Front(reserve(cfg.Server.AuthPath, pages, g.proxy))
+	return g, nil
+}
+
+// reserve gives what lies under the reserved prefix to the pages, before anything else looks at it.
+func reserve(prefix string, pages, rest http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == prefix || strings.HasPrefix(r.URL.Path, prefix+"/") {
+			pages.ServeHTTP(w, r)
+			return
+		}
+		rest.ServeHTTP(w, r)
+	})
+}
+
+func newFlow(cfg *config.Config, l lasting, dir *users.Directory) *authflow.Flow {
+	return &authflow.Flow{
+		Users: dir, Passwords: l.passwords, KV: l.kv, Keys: l.keys, Now: time.Now,
+		Sessions: &session.Keeper{KV: l.kv, Now: time.Now},
+		Throttle: &throttle.Throttle{KV: l.kv},
+		Trail:    &audit.Trail{Log: l.log},
+		Settings: authflow.Settings{
+			Issuer: cfg.TwoFactor.Issuer, InviteOnly: cfg.TwoFactor.Enrollment == "invite",
+			ChallengeLifetime: cfg.TwoFactor.TempTokenLifetime, MaxAttempts: cfg.TwoFactor.MaxAttempts, FreshFor: cfg.TwoFactor.FreshFor,
+			IdleTimeout: cfg.Session.IdleTimeout, Lifetime: cfg.Session.Lifetime, RememberFor: cfg.Session.RememberFor,
+			AccessTokenLifetime: cfg.Session.AccessTokenLifetime,
+		},
+	}
+}
+
+func upstreamHosts(cfg *config.Config) []string {
+	var hosts []string
+	for _, u := range cfg.Upstreams {
+		hosts = append(hosts, u.Hosts...)
+	}
+	return hosts
+}
+
+// proxyUpstreams turns the configuration's words into the proxy's.
+func proxyUpstreams(cfg *config.Config) ([]proxy.Upstream, error) {
+	var out []proxy.Upstream
+	for _, u := range cfg.Upstreams {
+		policy, err := proxy.ParsePolicy(u.Access.Policy)
+		if err != nil {
+			return nil, err
+		}
+		p := proxy.Upstream{
+			Name: u.Name, Hosts: u.Hosts, Path: u.Path, URL: u.URL, Policy: policy, Groups: u.Access.Groups,
+			Where: fmt.Sprintf("%s:%d", cfg.Path, u.Line),
+		}
+		for _, r := range u.Access.Rules {
+			policy, err := proxy.ParsePolicy(r.Policy)
+			if err != nil {
+				return nil, err
+			}
+			p.Rules = append(p.Rules, proxy.Rule{
+				Paths: r.Paths, Methods: r.Methods, Networks: r.Networks, Groups: r.Groups, Policy: policy,
+				Where: fmt.Sprintf("%s:%d", cfg.Path, r.Line),
+			})
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// newLog makes the logger that the configuration asks for.
+func newLog(c config.Log, w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// redisTLS makes the client side of TLS to Redis; nil where it is off.
+func redisTLS(c config.RedisTLS) (*tls.Config, error) {
+	if !c.Enabled {
+		return nil, nil
+	}
+	t := &tls.Config{ServerName: c.ServerName, MinVersion: tls.VersionTLS12}
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("store.redis.tls.ca_file: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("store.redis.tls.ca_file: %s holds no PEM certificate", c.CAFile)
+		}
+	}
+	if c.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("store.redis.tls.cert_file: %w", err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}
+
+// serverTLS reads the gateway's own certificate; nil where it serves plain HTTP.
+func serverTLS(c config.KeyPair) (*tls.Certificate, error) {
+	if c.CertFile == "" {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("server.tls: %s and %s: %w", c.CertFile, c.KeyFile, err)
+	}
+	return &pair, nil
+}

@@ -1,0 +1,287 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"sallyport/authflow/password"
+	"sallyport/authflow/users"
+	"sallyport/config"
+)
+
+func serveCommand(ctx context.Context, args []string, t terminal) error {
+	var path string
+	if _, err := parse("serve", args, 0, configFlag(&path)); err != nil {
+		return err
+	}
+	cfg, err := config.Load(path)
+	if err != nil {
+		return usageError{err}
+	}
+	s, err := start(ctx, cfg, newLog(cfg.Log, t.err))
+	if err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+// server is a running gateway: what is listening, and what a reload changes.
+type server struct {
+	cfg  *config.Config
+	log  *slog.Logger
+	last lasting
+	kv   *openStore
+
+	listener, adminListener, controlListener net.Listener
+
+	current     atomic.Pointer[gateway]
+	certificate atomic.Pointer[tls.Certificate]
+	stopWatch   context.CancelFunc // ends the watch over the present users file
+}
+
+// start opens and checks everything that a gateway needs before it answers the first request. Where
+// something is wrong nothing is left open.
+func start(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *server, err error) {
+	s := &server{cfg: cfg, log: log, stopWatch: func() {}}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	dir, err := users.Open(cfg.Users.File, log)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	certificate, err := serverTLS(cfg.Server.TLS)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("%s: %w", cfg.Path, err)}
+	}
+	s.certificate.Store(certificate)
+	if s.listener, err = listen(cfg.Server.Listen, "server.listen"); err != nil {
+		return nil, err
+	}
+	if cfg.Server.AdminListen != "" {
+		if s.adminListener, err = listen(cfg.Server.AdminListen, "server.admin_listen"); err != nil {
+			return nil, err
+		}
+	}
+	keys, err := keyring(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if s.kv, err = open(ctx, cfg, log); err != nil {
+		return nil, err
+	}
+	s.last = lasting{log: log, kv: s.kv, keys: keys, passwords: password.NewChecker(password.Limits{})}
+	if err := s.install(ctx, cfg, dir); err != nil {
+		return nil, usageError{fmt.Errorf("%s: %w", cfg.Path, err)}
+	}
+	if cfg.Store.Driver == "embedded" {
+		if s.controlListener, err = listenControl(cfg); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// listen opens a TCP port. The configuration is not wrong where another program has it.
+func listen(address, key string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s: %s is in use by another program: stop it, or choose another port", key, address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: cannot listen on %s: %w", key, address, err)
+	}
+	return l, nil
+}
+
+// install makes a gateway of a configuration and puts it in the place of the present one.
+func (s *server) install(ctx context.Context, cfg *config.Config, dir *users.Directory) error {
+	g, err := build(cfg, s.last, dir)
+	if err != nil {
+		return err
+	}
+	setDecoy := func() { s.last.passwords.SetDecoy(hashes(dir.All())) }
+	dir.OnChange(setDecoy)
+	setDecoy()
+	watch, stop := context.WithCancel(ctx)
+	go dir.Watch(watch)
+	s.stopWatch()
+	s.stopWatch = stop
+	if old := s.current.Swap(g); old != nil {
+		old.proxy.Close() // idle connections only: what is under way goes on
+	}
+	return nil
+}
+
+// ServeHTTP serves a request by the configuration that is in force when it comes.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.current.Load().handler.ServeHTTP(w, r)
+}
+
+// run serves until the context ends, and then lets what is under way come to its end.
+func (s *server) run(ctx context.Context) error {
+	defer s.close()
+	var handler http.Handler = s
+	servers := []*http.Server{}
+	failed := make(chan error, 3)
+	serve := func(h http.Handler, l net.Listener) {
+		if l == nil {
+			return
+		}
+		srv := newHTTPServer(h, s.log)
+		servers = append(servers, srv)
+		go func() { failed <- s.serveOn(srv, l) }()
+	}
+	if s.adminListener != nil {
+		handler = counted(s)
+	}
+	serve(handler, s.listener)
+	serve(s.admin(), s.adminListener)
+	serve(s.control(), s.controlListener)
+	s.log.Info("serving", "address", s.listener.Addr().String(), "url", s.cfg.Server.PublicURL.String(), "store", s.cfg.Store.Driver, "version", version)
+
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-hangup:
+			s.reload(ctx)
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return s.shutdown(servers)
+		}
+	}
+}
+
+// serveOn serves on one listener, with TLS on the public one where there is a certificate.
+func (s *server) serveOn(srv *http.Server, l net.Listener) error {
+	var err error
+	if l == s.listener && s.certificate.Load() != nil {
+		srv.TLSConfig = &tls.Config{
+			MinVersion:     tls.VersionTLS12,
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate.Load(), nil },
+		}
+		err = srv.ServeTLS(l, "", "")
+	} else {
+		err = srv.Serve(l)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+}
+
+// newHTTPServer bounds what a client may take: its headers in size and time. Bodies have no bound in time,
+// because uploads and downloads through the proxy may be long.
+func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// shutdown takes no new requests and gives those under way their time.
+func (s *server) shutdown(servers []*http.Server) error {
+	s.log.Info("stopping", "timeout", s.cfg.Server.ShutdownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Server.ShutdownTimeout)
+	defer cancel()
+	for _, srv := range servers {
+		if err := srv.Shutdown(ctx); err != nil {
+			s.log.Warn("requests were cut off at the end of server.shutdown_timeout", "error", err)
+			srv.Close()
+		}
+	}
+	return nil
+}
+
+// close closes what start opened; what it did not come to is nil.
+func (s *server) close() {
+	s.stopWatch()
+	for _, l := range []net.Listener{s.listener, s.adminListener, s.controlListener} {
+		if l != nil {
+			l.Close()
+		}
+	}
+	if g := s.current.Load(); g != nil {
+		g.proxy.Close()
+	}
+	if s.kv != nil {
+		if err := s.kv.Close(); err != nil {
+			s.log.Error("the store did not close", "error", err)
+		}
+	}
+}
+
+// reload takes a changed configuration, users file and certificate over, or keeps the old ones whole.
+func (s *server) reload(ctx context.Context) {
+	cfg, err := config.Load(s.cfg.Path)
+	var dir *users.Directory
+	if err == nil {
+		dir, err = users.Open(cfg.Users.File, s.log)
+	}
+	var certificate *tls.Certificate
+	if err == nil {
+		certificate, err = serverTLS(cfg.Server.TLS)
+	}
+	if err == nil {
+		err = s.install(ctx, cfg, dir)
+	}
+	if err != nil {
+		for line := range strings.Lines(err.Error()) {
+			s.log.Error("configuration not taken over, the old one stays in force", "error", strings.TrimSpace(line))
+		}
+		return
+	}
+	if certificate != nil && s.certificate.Load() != nil {
+		s.certificate.Store(certificate)
+	}
+	for _, key := range needRestart(s.cfg, cfg) {
+		s.log.Warn("changed in the configuration, but in force only after a restart", "key", key)
+	}
+	s.log.Info("configuration taken over", "file", cfg.Path)
+}
+
+// needRestart names the keys that differ and that a running process keeps.
+func needRestart(old, now *config.Config) []string {
+	var keys []string
+	for key, pair := range map[string][2]any{
+		"server.listen":        {old.Server.Listen, now.Server.Listen},
+		"server.admin_listen":  {old.Server.AdminListen, now.Server.AdminListen},
+		"server.tls":           {old.Server.TLS.CertFile != "", now.Server.TLS.CertFile != ""},
+		"data_dir":             {old.DataDir, now.DataDir},
+		"store":                {old.Store, now.Store},
+		"secret_key":           {old.SecretKey, now.SecretKey},
+		"previous_secret_keys": {old.PreviousSecretKeys, now.PreviousSecretKeys},
+		"log":                  {old.Log, now.Log},
+	} {
+		if !reflect.DeepEqual(pair[0], pair[1]) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// hashes are what the decoy for unknown users is made after.
+func hashes(all []users.User) []*password.Hash {
+	out := make([]*password.Hash, len(all))
+	for i, u := range all {
+		out[i] = u.Password
+	}
+	return out
+}
