@@ -67,7 +67,7 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	}
 	g.proxy, err = proxy.New(proxy.Options{
 		Upstreams: upstreams, AuthPath: cfg.Server.AuthPath, CookieNames: jar.Names(), TrustedProxies: cfg.Server.TrustedProxies,
-		Identify: pages.Identify, OwnBearer: pages.OwnBearer, Answers: pages, Log: l.log,
+		Identify: pages.Identify, OwnBearer: pages.OwnBearer, Watch: pages.Watch, Answers: pages, Log: l.log,
 	})
 	if err != nil {
 		return nil, err

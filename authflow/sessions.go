@@ -37,6 +37,20 @@ func (f *Flow) current(s *session.Session, bearer bool) (*Current, error) {
 	return &Current{Session: s, User: user}, nil
 }
 
+// Alive says whether the session under the key still opens something for somebody: nil, [ErrSessionEnded],
+// or the store's error.
+func (f *Flow) Alive(ctx context.Context, key string) error {
+	s, err := f.Sessions.Peek(ctx, key)
+	if errors.Is(err, session.ErrNone) {
+		return ErrSessionEnded
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.current(s, s.Bearer)
+	return err
+}
+
 // Identity is what the proxy needs to know of who makes a request.
 func (c *Current) Identity() *session.Identity {
 	return session.NewIdentity(c.Session, c.User.Username, c.User.Email, c.User.Name, c.User.Groups)

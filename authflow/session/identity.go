@@ -21,6 +21,7 @@ type Identity struct {
 	SecondFactorAt time.Time // zero where there was none
 	ExpiresAt      time.Time // absolute end of the session
 	Handle         string    // names the session in lists and logs; opens nothing
+	Key            string    // names its record in the store; for [Keeper.Peek]
 }
 
 // TwoFactor says whether the session rests on two factors (AAL2 in the terms of NIST SP 800-63B).
@@ -40,7 +41,7 @@ func (id *Identity) InAnyGroup(groups []string) bool {
 func NewIdentity(s *Session, username, email, name string, groups []string) *Identity {
 	id := &Identity{
 		Subject: s.Subject, Username: username, Email: email, Name: name, Groups: groups, AMR: s.AMR,
-		SignedInAt: time.Unix(s.SignedInAt, 0), ExpiresAt: time.Unix(s.EndsAt, 0), Handle: s.Handle(),
+		SignedInAt: time.Unix(s.SignedInAt, 0), ExpiresAt: time.Unix(s.EndsAt, 0), Handle: s.Handle(), Key: s.Key,
 	}
 	if s.SecondFactorAt != 0 {
 		id.SecondFactorAt = time.Unix(s.SecondFactorAt, 0)

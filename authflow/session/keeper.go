@@ -79,6 +79,9 @@ func (k *Keeper) Lookup(ctx context.Context, token Token) (*Session, error) {
 	return k.update(ctx, s.Key, func(s *Session) error { s.SeenAt = max(s.SeenAt, now.Unix()); return nil })
 }
 
+// Peek returns a live session by its key, or [ErrNone], and does not note that it was used.
+func (k *Keeper) Peek(ctx context.Context, key string) (*Session, error) { return k.get(ctx, key) }
+
 // Refresh hands out the next generation of a bearer session. A generation that was handed in before ends
 // the session and returns [ErrReused]: one of the two who hold it has stolen it (RFC 9700 section 4.14.2).
 func (k *Keeper) Refresh(ctx context.Context, token Token, generation int64) (*Session, error) {

@@ -1,0 +1,15 @@
+// Package proxy decides on a request and forwards it. It does not sign people in, draws no page, and knows
+// neither the store nor the configuration file: who is asking, and what a person sees instead of the upstream,
+// come through the functions and the interface in [Options].
+//
+// The way of a request, each step in the file of its name:
+//
+//	front      methods, targets and hosts that no handler should see are refused
+//	forwarded  who is asking, and by which origin: the peer, or what a trusted proxy says
+//	route      host and path choose the upstream
+//	path       one canonical spelling of the path, judged and forwarded alike
+//	access     what the upstream's rules ask for, and whether the identity meets it
+//	identity   headers that a client must not send come off, the identity goes on
+//	cookies    the gateway's own cookies come off, in both directions
+//	upstream   httputil.ReverseProxy, its transport, and what becomes of its errors
+package proxy

@@ -1,0 +1,274 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"sallyport/authflow/session"
+)
+
+// Options is what a Gateway is made of. Upstreams, AuthPath, Identify, Answers and Log are needed.
+type Options struct {
+	Upstreams      []Upstream
+	AuthPath       string         // where the gateway's own pages live, e.g. "/auth": nothing under it is ever forwarded
+	CookieNames    []string       // the gateway's own, exactly as browsers send them
+	TrustedProxies []netip.Prefix // whose X-Forwarded-* and Forwarded are believed; none: nobody's
+
+	// Identify says who makes a request: nil and no error is nobody. An error means that it could not be found
+	// out (the store is gone); the request is then refused with 503. It is not called where the policy is bypass.
+	Identify func(*http.Request) (*session.Identity, error)
+
+	// OwnBearer says whether the Authorization header carries an access token of the gateway's, which is then not
+	// passed on. It must not need the store. nil: there are no such tokens, and every Authorization header passes.
+	OwnBearer func(*http.Request) bool
+
+	// Watch gives a context that ends when the identity's session does, derived from ctx, and a function that stops the
+	// watching; it is called for each request forwarded with an identity, and cuts WebSockets and event streams short. nil:
+	// what is under way when a session ends runs to its own end.
+	Watch func(ctx context.Context, id *session.Identity) (context.Context, context.CancelFunc)
+
+	Answers Answers
+	Log     *slog.Logger
+}
+
+// Answers writes what a person or a program gets when a request is not forwarded: a page where [PageLoad] says so,
+// and JSON otherwise. Its methods are called from many goroutines.
+type Answers interface {
+	// SignIn answers a request that needs more assurance than it has. id is nil, or an identity with one factor
+	// where two are needed.
+	SignIn(w http.ResponseWriter, r *http.Request, id *session.Identity)
+
+	// Refuse answers 400, 403, 404, 502, 503 or 504. requestID is what the log line of the failure has, for the person to
+	// quote, or "".
+	Refuse(w http.ResponseWriter, r *http.Request, status int, requestID string)
+}
+
+// Gateway decides on requests and forwards those that may pass. It does not change once made, so any number of
+// goroutines may use it; a changed configuration is a new Gateway.
+type Gateway struct {
+	table    table
+	authPath string // folded
+	cookies  ownCookies
+	trusted  []netip.Prefix
+	hosts    []string
+	options  Options
+	out      *outbound
+}
+
+// New makes a Gateway, or says in one line which upstream or option is wrong and why.
+func New(o Options) (*Gateway, error) {
+	if o.Identify == nil || o.Answers == nil || o.Log == nil {
+		return nil, errors.New("proxy: Identify, Answers and Log are all needed")
+	}
+	authPath, err := fold(o.AuthPath)
+	if err != nil || authPath == "" {
+		return nil, fmt.Errorf("proxy: auth path %q: want a folder below /, such as /auth", o.AuthPath)
+	}
+	t, err := newTable(o.Upstreams)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{table: t, authPath: authPath, cookies: slices.Clone(o.CookieNames), options: o, out: newOutbound(o.Log)}
+	for _, n := range o.TrustedProxies {
+		g.trusted = append(g.trusted, n.Masked())
+	}
+	for key := range t {
+		if key != (authority{}) {
+			g.hosts = append(g.hosts, key.String())
+		}
+	}
+	slices.Sort(g.hosts)
+	return g, nil
+}
+
+// Hosts gives the hosts of all upstreams in order, each as "host" or "host:port".
+func (g *Gateway) Hosts() []string { return slices.Clone(g.hosts) }
+
+// Close closes the idle connections to upstreams. Requests under way are not touched.
+func (g *Gateway) Close() { g.out.transport.CloseIdleConnections() }
+
+// ClientAddr gives the address of whoever makes the request: the peer, or, where the peer is a trusted proxy, the
+// last address in the chain that no trusted proxy has. A chain that cannot be read gives the peer; the zero
+// address where even that is not known.
+func (g *Gateway) ClientAddr(r *http.Request) netip.Addr {
+	host, _ := parseAuthority(r.Host)
+	from, _ := g.origin(r, host)
+	return from.client
+}
+
+// question is everything about a request that the decision hangs on, apart from who asks.
+type question struct {
+	host   authority
+	secure bool
+	method string
+	client netip.Addr
+	path   requestPath
+}
+
+// verdict is where a request goes and what it must come with.
+type verdict struct {
+	route  *route
+	path   requestPath
+	demand demand
+}
+
+// refusal is why a request gets neither: a status, and words for the log.
+type refusal struct {
+	status int
+	why    string
+	user   string // who was refused, where somebody is signed in
+}
+
+// judge finds the verdict on a request for a raw path. It is a pure function of the table and its arguments.
+func (g *Gateway) judge(q question, raw string) (verdict, *refusal) {
+	if !strings.HasPrefix(raw, "/") {
+		return verdict{}, &refusal{status: http.StatusBadRequest, why: "the target has no path"}
+	}
+	s := g.table.site(q.host, q.secure)
+	if s == nil {
+		return verdict{}, &refusal{status: http.StatusNotFound, why: "no upstream has this host"}
+	}
+	if s.byPath {
+		var err error
+		if q.path, err = canonicalPath(raw); err != nil {
+			return verdict{}, &refusal{status: http.StatusBadRequest, why: "the path holds " + err.Error()}
+		}
+		if under(q.path.folded, g.authPath) {
+			return verdict{}, &refusal{status: http.StatusNotFound, why: "the path is reserved"}
+		}
+	} else if resembles(raw, g.authPath) {
+		return verdict{}, &refusal{status: http.StatusNotFound, why: "the path is reserved"}
+	}
+	rt, d := s.route(&q)
+	if rt == nil {
+		return verdict{}, &refusal{status: http.StatusNotFound, why: "no upstream has this path"}
+	}
+	return verdict{route: rt, path: q.path, demand: d}, nil
+}
+
+// ServeHTTP forwards a request, or has [Answers] say why not. [Front] is to stand before it.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	host, ok := parseAuthority(r.Host)
+	if !ok {
+		g.refuse(w, r, refusal{status: http.StatusBadRequest, why: "the host is malformed"})
+		return
+	}
+	from, err := g.origin(r, host)
+	if err != nil {
+		g.refuse(w, r, refusal{status: http.StatusBadRequest, why: err.Error()})
+		return
+	}
+	v, no := g.judge(question{host: host, secure: from.secure, method: r.Method, client: from.client}, rawPath(r.URL))
+	if no == nil && v.route.target == nil {
+		no = &refusal{status: http.StatusNotFound, why: "the upstream has no url"}
+	}
+	if no != nil {
+		g.refuse(w, r, *no)
+		return
+	}
+	id, ok := g.admit(w, r, v, &from)
+	if !ok {
+		return
+	}
+	ctx := r.Context()
+	if id != nil && g.options.Watch != nil {
+		var stop context.CancelFunc
+		ctx, stop = g.options.Watch(ctx, id)
+		defer stop()
+	}
+	p := &passage{gateway: g, verdict: v, origin: from, host: host, id: id, w: w, in: r}
+	p.serve(ctx)
+}
+
+// admit finds out who asks, unless the policy is bypass, and answers the request itself where it may not pass.
+func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from *origin) (*session.Identity, bool) {
+	var id *session.Identity
+	if v.demand.policy != Bypass && v.demand.policy != Deny {
+		var err error
+		if id, err = g.options.Identify(r); err != nil {
+			requestID := rand.Text()
+			g.options.Log.Warn("who asks could not be found out", "request_id", requestID, "upstream", v.route.name, "cause", err)
+			g.options.Answers.Refuse(w, r, http.StatusServiceUnavailable, requestID)
+			return nil, false
+		}
+	}
+	switch v.demand.decide(id) {
+	case allowed:
+	case needsSignIn:
+		g.options.Answers.SignIn(w, r, id)
+		return nil, false
+	default:
+		no := refusal{status: http.StatusForbidden, why: "refused by " + v.demand.where}
+		if id != nil {
+			no.user = id.Username
+		}
+		g.refuse(w, r, no)
+		return nil, false
+	}
+	if id != nil && isWebSocket(r) && foreignOrigin(r, from) && !g.ownBearer(r) {
+		g.refuse(w, r, refusal{status: http.StatusForbidden, why: "a WebSocket from a page of another origin", user: id.Username})
+		return nil, false
+	}
+	return id, true
+}
+
+func (g *Gateway) ownBearer(r *http.Request) bool {
+	return g.options.OwnBearer != nil && g.options.OwnBearer(r)
+}
+
+// refuse answers, and says in the log why. Where nobody is signed in that is a debug line: anybody can cause any
+// number of them.
+func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, no refusal) {
+	level := slog.LevelDebug
+	if no.user != "" {
+		level = slog.LevelInfo
+	}
+	g.options.Log.Log(r.Context(), level, "request refused", "status", no.status, "why", no.why, "user", no.user,
+		"method", r.Method, "host", r.Host, "path", r.URL.Path)
+	g.options.Answers.Refuse(w, r, no.status, "")
+}
+
+// PolicyFor says what a GET of target would ask of the client that makes r; where target has no host, r's is meant.
+// It is false where the target would not be forwarded: no route, a path that is refused, the gateway's own pages. Groups are
+// left out of account.
+func (g *Gateway) PolicyFor(r *http.Request, target *url.URL) (Policy, bool) {
+	own, ok := parseAuthority(r.Host)
+	if !ok {
+		return 0, false
+	}
+	from, err := g.origin(r, own)
+	if err != nil {
+		return 0, false
+	}
+	q := question{host: own, secure: from.secure, method: http.MethodGet, client: from.client}
+	if target.Host != "" {
+		if q.host, ok = parseAuthority(target.Host); !ok {
+			return 0, false
+		}
+		q.secure = strings.EqualFold(target.Scheme, "https")
+	}
+	v, no := g.judge(q, rawPath(target))
+	if no != nil {
+		return 0, false
+	}
+	return v.demand.policy, true
+}
+
+// DemandsTwoFactor says whether some upstream or rule that somebody in these groups can meet asks for two factors.
+func (g *Gateway) DemandsTwoFactor(groups []string) bool {
+	id := &session.Identity{Groups: groups}
+	for _, s := range g.table {
+		if slices.ContainsFunc(s.routes, func(rt *route) bool { return rt.demandsTwoFactor(id) }) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,120 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+
+	"sallyport/authflow/session"
+)
+
+// The headers by which an upstream learns who is asking. No client may send one, under any spelling.
+const (
+	headerUser   = "Remote-User"
+	headerEmail  = "Remote-Email"
+	headerName   = "Remote-Name"
+	headerGroups = "Remote-Groups"
+	headerXUser  = "X-Forwarded-User"
+)
+
+// headerKind says why a client's header is not passed on.
+type headerKind int
+
+const (
+	passed         headerKind = iota
+	gatewaysOwn               // says who asks or by which way: the gateway says it, or nobody
+	framing                   // frames or addresses the message: fine under its own name, a disguise under any other
+	methodOverride            // gives another method than the one that was judged
+)
+
+// headerKinds is by folded name. Names that begin with x-forwarded are the gateway's own beside these.
+var headerKinds = map[string]headerKind{
+	"remote-user": gatewaysOwn, "remote-email": gatewaysOwn, "remote-name": gatewaysOwn, "remote-groups": gatewaysOwn,
+	"forwarded": gatewaysOwn, "proxy": gatewaysOwn, // Proxy: becomes HTTP_PROXY in a CGI environment (httpoxy)
+	"x-original-url": gatewaysOwn, "x-original-uri": gatewaysOwn, "x-original-host": gatewaysOwn, "x-original-method": gatewaysOwn,
+	"x-original-forwarded-for": gatewaysOwn, "x-rewrite-url": gatewaysOwn, "x-host": gatewaysOwn,
+	"x-real-ip": gatewaysOwn, "x-client-ip": gatewaysOwn, "x-cluster-client-ip": gatewaysOwn, "true-client-ip": gatewaysOwn,
+	"host": framing, "content-length": framing, "content-type": framing, "transfer-encoding": framing,
+	"x-http-method-override": methodOverride, "x-http-method": methodOverride, "x-method-override": methodOverride,
+}
+
+const longestFolded = 32 // longer than any name above
+
+// kindOf classifies a header by its folded name: lower case, every run of other than letters and digits as one
+// dash, none at the ends. That is how CGI-style servers come to take Remote_User for Remote-User.
+func kindOf(name string) headerKind {
+	var buf [longestFolded]byte
+	folded := buf[:0]
+	dash := false
+	for i := range len(name) {
+		c := name[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c < '0' || c > '9' && c < 'a' || c > 'z' {
+			dash = len(folded) > 0
+			continue
+		}
+		if dash {
+			folded = append(folded, '-')
+			dash = false
+		}
+		if folded = append(folded, c); len(folded) >= longestFolded-1 {
+			break
+		}
+	}
+	if s := string(folded); s == "x-forwarded" || strings.HasPrefix(s, "x-forwarded-") {
+		return gatewaysOwn
+	}
+	kind := headerKinds[string(folded)]
+	if kind == framing && name == http.CanonicalHeaderKey(string(folded)) {
+		return passed
+	}
+	return kind
+}
+
+// dropForeignHeaders takes off what a client must not say to an upstream. keepMethodOverride is for routes whose
+// rules do not look at the method.
+func dropForeignHeaders(h http.Header, keepMethodOverride bool) {
+	for name := range h {
+		if kind := kindOf(name); kind != passed && (kind != methodOverride || !keepMethodOverride) {
+			delete(h, name)
+		}
+	}
+}
+
+// setIdentity puts every identity header on, empty where there is nothing to say, so that an upstream never
+// has to guess what a missing one means.
+func setIdentity(h http.Header, id *session.Identity) {
+	user := headerValue(id.Username)
+	h[headerUser] = []string{user}
+	h[headerXUser] = []string{user}
+	h[headerEmail] = []string{headerValue(id.Email)}
+	h[headerName] = []string{headerValue(id.Name)}
+	h[headerGroups] = []string{groupList(id.Groups)}
+}
+
+// groupList leaves out a group that would read as two. The directory refuses such names; this is the second door.
+func groupList(groups []string) string {
+	var b strings.Builder
+	for _, g := range groups {
+		if strings.Contains(g, ",") {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(headerValue(g))
+	}
+	return b.String()
+}
+
+// headerValue makes a text safe to stand in a header line: control characters become spaces. UTF-8 stays.
+func headerValue(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s)
+	return strings.TrimSpace(s)
+}
