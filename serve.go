@@ -114,9 +114,7 @@ func (s *server) install(ctx context.Context, cfg *config.Config, dir *users.Dir
 	if err != nil {
 		return err
 	}
-	setDecoy := func() { s.last.passwords.SetDecoy(hashes(dir.All())) }
-	dir.OnChange(setDecoy)
-	setDecoy()
+	dir.OnChange(func() { s.last.passwords.SetDecoy(hashes(dir.All())) })
 	watch, stop := context.WithCancel(ctx)
 	go dir.Watch(watch)
 	s.stopWatch()

@@ -1,0 +1,303 @@
+package config
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"log/slog"
+	"math/big"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/config/strictyaml"
+)
+
+// inTestdata moves into a copy of testdata with a certificate and its key, made for this run.
+func inTestdata(t *testing.T) (folder string) {
+	t.Helper()
+	folder = t.TempDir()
+	if err := os.CopyFS(folder, os.DirFS("testdata")); err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{
+		"cert.pem": {Type: "CERTIFICATE", Bytes: certificate},
+		"key.pem":  {Type: "PRIVATE KEY", Bytes: private},
+	} {
+		if err := os.WriteFile(filepath.Join(folder, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(folder)
+	return folder
+}
+
+func fixtures(t *testing.T, pattern string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join("testdata", pattern))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no fixtures %s: %v", pattern, err)
+	}
+	for i := range names {
+		names[i] = filepath.Base(names[i])
+	}
+	return names
+}
+
+func setEnvironment(t *testing.T) {
+	t.Setenv("SALLYPORT_TEST_DB", "3")
+	t.Setenv("SALLYPORT_TEST_KEY", base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), 32)))
+	t.Setenv("SALLYPORT_TEST_ISSUER", "[Example, Inc]")
+}
+
+func mustURL(t *testing.T, text string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func TestEveryGoodFileLoads(t *testing.T) {
+	names := fixtures(t, "*.good.yaml")
+	inTestdata(t)
+	setEnvironment(t)
+	for _, name := range names {
+		if _, err := Load(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A bad file begins with comment lines that are the very errors it must give,
+// with FOLDER for the folder that it lies in.
+func TestEveryBadFileGivesTheErrorsItsCommentsName(t *testing.T) {
+	names := fixtures(t, "*.bad.yaml")
+	folder := inTestdata(t)
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			for lines := bufio.NewScanner(bytes.NewReader(data)); lines.Scan() && strings.HasPrefix(lines.Text(), "# "); {
+				want = append(want, strings.ReplaceAll(strings.TrimPrefix(lines.Text(), "# "), "FOLDER", folder))
+			}
+			_, err = Load(name)
+			if err == nil {
+				t.Fatal("loads")
+			}
+			if got := err.Error(); got != strings.Join(want, "\n") {
+				t.Errorf("got:\n%s\nwant:\n%s", got, strings.Join(want, "\n"))
+			}
+		})
+	}
+}
+
+func TestAFileThatGivesEveryKeyIsReadInFull(t *testing.T) {
+	folder := inTestdata(t)
+	setEnvironment(t)
+	got, err := Load("everything.good.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := func(name string) string { return filepath.Join(folder, name) }
+	want := &Config{
+		Path: "everything.good.yaml",
+		Server: Server{
+			Listen: "[::1]:8443", PublicURL: mustURL(t, "https://apps.example.com"), AuthPath: "/gate/house", AdminListen: "127.0.0.1:9180",
+			TrustedProxies: []netip.Prefix{
+				netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"),
+				netip.MustParsePrefix("192.0.2.8/32"), netip.MustParsePrefix("2001:db8::/32"),
+			},
+			TLS: KeyPair{in("cert.pem"), in("key.pem")}, ShutdownTimeout: 90 * time.Second,
+		},
+		DataDir: "/var/lib/sallyport",
+		Store: Store{Driver: "redis", Redis: Redis{
+			Addresses: []string{"one.example:6379", "[::1]:6380"}, MasterName: "main", Username: "gateway",
+			Password: "hunter2 with space", DB: 3, KeyPrefix: "gate:",
+			TLS: RedisTLS{Enabled: true, CAFile: in("cert.pem"), CertFile: in("cert.pem"), KeyFile: in("key.pem"), ServerName: "redis.example"},
+		}},
+		SecretKey:          bytes.Repeat([]byte("k"), 32),
+		PreviousSecretKeys: [][]byte{bytes.Repeat([]byte("A"), 32), bytes.Repeat([]byte{0xff}, 40)},
+		Users:              Users{File: in("people/users.yaml")},
+		Session: Session{
+			IdleTimeout: 2 * time.Hour, Lifetime: 36 * time.Hour, RememberFor: 60 * 24 * time.Hour,
+			CookieName: "gate", CookieDomain: "example.com", AccessTokenLifetime: 5 * time.Minute,
+		},
+		TwoFactor: TwoFactor{Issuer: "[Example, Inc] ${kept} $5", Enrollment: "invite", TempTokenLifetime: 3 * time.Minute, MaxAttempts: 3, FreshFor: 10 * time.Minute},
+		Upstreams: []Upstream{
+			{
+				Name: "wiki", Hosts: []string{"wiki.example.com", "wiki.example.com:8443", "[2001:db8::1]:8443"},
+				Path: "/team", URL: mustURL(t, "https://my_wiki:3000/base"), Line: 39,
+				Access: Access{Policy: "one_factor", Groups: []string{"staff", "Domain Users"}, Rules: []Rule{
+					{Paths: []string{"/team/healthz", "/team/static/*", "/*"}, Policy: "bypass", Line: 47},
+					{
+						Methods: []string{"GET", "PROPFIND"}, Groups: []string{"admins"}, Policy: "two_factor", Line: 48,
+						Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.2.3.4/32")},
+					},
+				}},
+			},
+			{Name: "forward.example.com", Hosts: []string{"forward.example.com"}, Path: "/", Access: Access{Policy: "two_factor"}, Line: 49},
+			{Name: "forward.example.com-8080-deep-er", Hosts: []string{"forward.example.com:8080"}, Path: "/deep/er", Access: Access{Policy: "two_factor"}, Line: 50},
+			{Name: "upstream4", Path: "/", URL: mustURL(t, "http://[::1]:4000"), Access: Access{Policy: "two_factor"}, Line: 52},
+		},
+		Log: Log{Level: slog.LevelDebug, Format: "json"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestAShortLifetimePullsTheDefaultsAlong(t *testing.T) {
+	c, err := Load(filepath.Join("testdata", "durations-clamped.good.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Session.IdleTimeout != 10*time.Minute || c.Session.AccessTokenLifetime != 10*time.Minute {
+		t.Errorf("idle %s, access token %s; want 10m for both", c.Session.IdleTimeout, c.Session.AccessTokenLifetime)
+	}
+}
+
+func TestSeveralAddressesWithoutAMasterNameAreACluster(t *testing.T) {
+	c, err := decode("config.yaml", []byte("store: {redis: {addresses: [a:1, b:2]}}\nupstreams: [{url: http://a}]"))
+	if err != nil || !c.Store.Redis.Cluster {
+		t.Errorf("got %+v, %v; want a cluster", c, err)
+	}
+}
+
+func TestTheExampleIsTheDefaults(t *testing.T) {
+	example, err := os.ReadFile(filepath.Join("..", "config.example.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := decode("config.yaml", example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := decode("config.yaml", []byte("upstreams: [{ name: app, url: http://127.0.0.1:3000 }]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.Upstreams[0].Line = want.Upstreams[0].Line
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestTheExampleHoldsEveryKey(t *testing.T) {
+	example, err := os.ReadFile(filepath.Join("..", "config.example.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c Config
+	doc, err := strictyaml.Decode("config.example.yaml", example, &c, strictyaml.Options{Types: types})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var walk func(reflect.Type, string)
+	walk = func(section reflect.Type, key string) {
+		for i := range section.NumField() {
+			f := section.Field(i)
+			name, option, _ := strings.Cut(f.Tag.Get("key"), ",")
+			if name == "" {
+				continue
+			}
+			child := strictyaml.Join(key, name)
+			if !doc.Has(child) {
+				t.Errorf("%s is missing", child)
+			}
+			if option == "secret" && !doc.Has(child+"_file") {
+				t.Errorf("%s_file is missing", child)
+			}
+			if f.Type.Kind() == reflect.Struct {
+				walk(f.Type, child)
+			}
+		}
+	}
+	walk(reflect.TypeFor[Config](), "")
+	walk(reflect.TypeFor[Upstream](), "upstreams[0]")
+}
+
+func TestAMissingFileIsSaidInWords(t *testing.T) {
+	_, err := Load(filepath.Join(t.TempDir(), "config.yaml"))
+	if err == nil || !strings.Contains(err.Error(), "config.yaml: there is no such file; name another with --config") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSecretsStayOutOfErrors(t *testing.T) {
+	for _, text := range []string{
+		"secret_key: hunter2", "secret_key: [hunter2]", "previous_secret_keys: hunter2", "previous_secret_keys: [hunter2, '!hunter2']",
+		"store: {redis: {password: [hunter2]}}", `store: {redis: {password: "hunter2\n"}}`,
+		"upstreams: [{url: 'http://me:hunter2@127.0.0.1'}]", "upstreams: [{url: 'ftp://me:hunter2@127.0.0.1'}]",
+		"upstreams: [{url: 'http://me:hunter2@'}]", "upstreams: [{url: 'http://me:hunter2@[::1'}]",
+	} {
+		_, err := decode("config.yaml", []byte(text))
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	for _, pattern := range []string{"testdata/*.yaml", "../config.example.yaml"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := decode("fuzz.yaml", data)
+		if (c == nil) == (err == nil) {
+			t.Fatalf("config %v, error %v: want exactly one", c, err)
+		}
+		if err != nil {
+			problems, ok := err.(strictyaml.Errors)
+			if !ok || len(problems) == 0 || strings.Count(err.Error(), "\n") != len(problems)-1 {
+				t.Fatalf("not one line for each problem: %q", err)
+			}
+			return
+		}
+		if len(c.Upstreams) == 0 || c.Session.Lifetime <= 0 || c.Server.PublicURL.Host == "" {
+			t.Fatalf("loads without what every user of it relies on: %+v", c)
+		}
+		for _, u := range c.Upstreams {
+			if u.Name == "" || u.Line == 0 || !strings.HasPrefix(u.Path, "/") || u.Access.Policy == "" {
+				t.Fatalf("upstream not complete: %+v", u)
+			}
+		}
+	})
+}
