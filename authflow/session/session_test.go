@@ -1,0 +1,176 @@
+package session
+
+import (
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sallyport/authflow/store/boltstore"
+)
+
+// clock is a time that tests set.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func keeper(t *testing.T) (*Keeper, *clock) {
+	t.Helper()
+	c := &clock{now: time.Unix(1_800_000_000, 0)}
+	kv, err := boltstore.Open(filepath.Join(t.TempDir(), "s.db"), boltstore.Options{Now: c.Now, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { kv.Close() })
+	return &Keeper{KV: kv, Now: c.Now}, c
+}
+
+func begin(t *testing.T, k *Keeper, change func(*Session)) (Token, *Session) {
+	t.Helper()
+	s := Session{Subject: "file:alice", AMR: []string{"pwd"}, EndsAt: k.Now().Add(12 * time.Hour).Unix(), IdleFor: 3600}
+	if change != nil {
+		change(&s)
+	}
+	token, started, err := k.Start(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token, started
+}
+
+func TestATokenIsNotInItsKeyNorTheKeyInItsHandle(t *testing.T) {
+	token := NewToken()
+	s := Session{Key: token.Key()}
+	if strings.Contains(token.Key(), string(token[:])) || strings.Contains(s.Handle(), s.Key) || strings.Contains(s.Key, s.Handle()) {
+		t.Errorf("key %s, handle %s", s.Key, s.Handle())
+	}
+	for _, length := range []int{0, 31, 33} {
+		if _, err := TokenFrom(make([]byte, length)); !errors.Is(err, ErrNone) {
+			t.Errorf("%d bytes are a token", length)
+		}
+	}
+}
+
+func TestASecondFactorIsFreshOnlyForItsTimeAndNeverFromTheFuture(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for age, want := range map[time.Duration]bool{
+		0: true, 5 * time.Minute: true, 5*time.Minute + time.Second: false, -time.Second: true, -time.Minute: false,
+	} {
+		s := Session{SecondFactorAt: now.Add(-age).Unix()}
+		if s.FreshWithin(5*time.Minute, now) != want {
+			t.Errorf("%s old: fresh is %v", age, !want)
+		}
+	}
+	if (&Session{}).FreshWithin(time.Hour, time.Unix(1, 0)) {
+		t.Error("a second factor that was never given is fresh")
+	}
+}
+
+func TestUseKeepsASessionAliveAndALookDoesNot(t *testing.T) {
+	k, c := keeper(t)
+	used, _ := begin(t, k, nil)
+	_, looked := begin(t, k, nil)
+	for range 3 {
+		c.pass(25 * time.Minute)
+		if _, err := k.Lookup(t.Context(), used); err != nil {
+			t.Fatal(err)
+		}
+		k.Peek(t.Context(), looked.Key)
+	}
+	if _, err := k.Peek(t.Context(), looked.Key); !errors.Is(err, ErrNone) {
+		t.Errorf("a session that was only looked at: %v", err)
+	}
+}
+
+func TestTheTimeOfTheLastRequestIsWrittenOnceAMinuteAtMost(t *testing.T) {
+	k, c := keeper(t)
+	token, s := begin(t, k, nil)
+	c.pass(50 * time.Second)
+	if got, err := k.Lookup(t.Context(), token); err != nil || got.SeenAt != s.SeenAt {
+		t.Errorf("after 50 s it was written: %v, %v", got, err)
+	}
+	c.pass(20 * time.Second)
+	if got, err := k.Lookup(t.Context(), token); err != nil || got.SeenAt != s.SeenAt+70 {
+		t.Errorf("after 70 s: %v, %v", got, err)
+	}
+}
+
+func TestAShortIdleTimeoutEndsAfterTheLastRequestAndNotTheFirst(t *testing.T) {
+	k, c := keeper(t)
+	token, _ := begin(t, k, func(s *Session) { s.IdleFor = 2 })
+	for range 10 {
+		c.pass(time.Second)
+		if _, err := k.Lookup(t.Context(), token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.pass(2 * time.Second)
+	if _, err := k.Lookup(t.Context(), token); !errors.Is(err, ErrNone) {
+		t.Errorf("after the timeout: %v", err)
+	}
+}
+
+func TestARevokedSessionIsNotBroughtBackByAUseAtTheSameTime(t *testing.T) {
+	k, c := keeper(t)
+	for range 50 {
+		token, s := begin(t, k, nil)
+		c.pass(2 * time.Minute) // so that a lookup writes
+		var both sync.WaitGroup
+		both.Go(func() { k.Lookup(t.Context(), token) })
+		both.Go(func() {
+			if err := k.Revoke(t.Context(), s); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Wait()
+		if _, err := k.Lookup(t.Context(), token); !errors.Is(err, ErrNone) {
+			t.Fatalf("after its end: %v", err)
+		}
+	}
+}
+
+func TestReplacingLeavesOneSessionUnderANewToken(t *testing.T) {
+	k, _ := keeper(t)
+	token, old := begin(t, k, nil)
+	next, _, err := k.Replace(t.Context(), old, *old)
+	if err != nil || next == token {
+		t.Fatal(err)
+	}
+	if _, err := k.Lookup(t.Context(), token); !errors.Is(err, ErrNone) {
+		t.Errorf("the old token: %v", err)
+	}
+	if list, err := k.List(t.Context(), "file:alice"); err != nil || len(list) != 1 {
+		t.Errorf("%d sessions, %v", len(list), err)
+	}
+}
+
+func TestRevokeAllSparesOneAndOtherPeople(t *testing.T) {
+	k, _ := keeper(t)
+	a, _ := begin(t, k, nil)
+	b, spared := begin(t, k, nil)
+	other, _ := begin(t, k, func(s *Session) { s.Subject = "file:bob" })
+	if err := k.RevokeAll(t.Context(), "file:alice", spared.Key); err != nil {
+		t.Fatal(err)
+	}
+	for token, want := range map[Token]error{a: ErrNone, b: nil, other: nil} {
+		if _, err := k.Lookup(t.Context(), token); !errors.Is(err, want) {
+			t.Errorf("got %v, want %v", err, want)
+		}
+	}
+}
