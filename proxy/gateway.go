@@ -194,7 +194,7 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from 
 	if v.demand.policy != Bypass && v.demand.policy != Deny {
 		var err error
 		if id, err = g.options.Identify(r); err != nil {
-			requestID := rand.Text()
+			requestID := newRequestID()
 			g.options.Log.Warn("who asks could not be found out", "request_id", requestID, "upstream", v.route.name, "cause", err)
 			g.options.Answers.Refuse(w, r, http.StatusServiceUnavailable, requestID)
 			return nil, false
@@ -235,6 +235,10 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, no refusal) {
 		"method", r.Method, "host", r.Host, "path", r.URL.Path)
 	g.options.Answers.Refuse(w, r, no.status, "")
 }
+
+// newRequestID names one failure to the person who meets it and in the log. It is short enough to be read aloud:
+// 50 random bits.
+func newRequestID() string { return rand.Text()[:10] }
 
 // PolicyFor says what a GET of target would ask of the client that makes r; where target has no host, r's is meant.
 // It is false where the target would not be forwarded: no route, a path that is refused, the gateway's own pages. Groups are

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"log"
 	"log/slog"
@@ -149,7 +148,7 @@ func (p *passage) fail(ctx context.Context, err error) {
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
 		status = http.StatusGatewayTimeout
 	}
-	requestID := rand.Text()
+	requestID := newRequestID()
 	g.options.Log.Warn("the upstream has not answered", "request_id", requestID, "upstream", p.verdict.route.name, "status", status, "cause", err)
 	g.options.Answers.Refuse(p.w, p.in, status, requestID)
 }
