@@ -96,7 +96,7 @@ func TestAFailingUpstreamIsA502Or504ThatShowsNothingOfIt(t *testing.T) {
 				t.Errorf("the client saw %q", shown)
 			}
 			entry := log.find(t, "cause")
-			if id := res.Header.Get("Request-Id"); len(id) < 20 || entry["request_id"] != id || entry["upstream"] != "app" {
+			if id := res.Header.Get("Request-Id"); len(id) != 10 || entry["request_id"] != id || entry["upstream"] != "app" {
 				t.Errorf("the answer has the request id %q, the log says %v", id, entry)
 			}
 			if cause, _ := entry["cause"].(string); strings.Contains(cause, "alice-1") {
