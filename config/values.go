@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -12,18 +13,53 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
+
+	"sallyport/config/strictyaml"
 )
 
 // types reads the values that are more than text, each once and for every key that holds one.
 var types = map[reflect.Type]func(string) (any, error){
-	reflect.TypeFor[*url.URL]():     func(text string) (any, error) { return parseURL(text) },
-	reflect.TypeFor[netip.Prefix](): func(text string) (any, error) { return parseNetwork(text) },
-	reflect.TypeFor[[]byte]():       func(text string) (any, error) { return parseKey(text) },
-	reflect.TypeFor[slog.Level]():   func(text string) (any, error) { return parseLevel(text) },
+	reflect.TypeFor[*url.URL]():      func(text string) (any, error) { return parseURL(text) },
+	reflect.TypeFor[netip.Prefix]():  func(text string) (any, error) { return parseNetwork(text) },
+	reflect.TypeFor[[]byte]():        func(text string) (any, error) { return parseKey(text) },
+	reflect.TypeFor[slog.Level]():    func(text string) (any, error) { return parseLevel(text) },
+	reflect.TypeFor[Size]():          func(text string) (any, error) { return parseSize(text) },
+	reflect.TypeFor[FlushInterval](): func(text string) (any, error) { return parseFlushInterval(text) },
 }
 
-// parseURL reads an http or https URL: nil for an empty text, scheme in lower case.
+// Size is a number of bytes, written with a unit: 512KiB, 10MiB, 4GiB.
+type Size int64
+
+func parseSize(text string) (Size, error) {
+	digits := strings.TrimRight(text, "BGKMTi")
+	shift, known := map[string]uint{"B": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}[text[len(digits):]]
+	n, err := strconv.ParseUint(digits, 10, 63)
+	switch {
+	case err == nil && n == 0 && (known || digits == text):
+		return 0, nil
+	case err != nil || !known:
+		return 0, fmt.Errorf("%q is not a size; write for example 512KiB, 10MiB or 4GiB", text)
+	case n > math.MaxInt64>>shift:
+		return 0, fmt.Errorf("%s is more than can be counted", text)
+	}
+	return Size(n << shift), nil
+}
+
+// FlushInterval is how long what an upstream has sent may lie in a buffer; -1: not at all.
+type FlushInterval time.Duration
+
+func parseFlushInterval(text string) (FlushInterval, error) {
+	if text == "-1" {
+		return -1, nil
+	}
+	d, err := strictyaml.ParseDuration(text)
+	return FlushInterval(d), err
+}
+
+// parseURL reads a URL: nil for an empty text, scheme in lower case. It has a host and perhaps a path, or, with the
+// scheme unix, the path of a socket alone. Which schemes will do is for the key to say.
 func parseURL(text string) (*url.URL, error) {
 	if text == "" {
 		return nil, nil
@@ -39,7 +75,9 @@ func parseURL(text string) (*url.URL, error) {
 		return nil, fmt.Errorf("not a URL such as http://127.0.0.1:3000: %w", err)
 	}
 	switch {
-	case u.Scheme != "http" && u.Scheme != "https":
+	case u.Scheme == "unix":
+		return u, checkSocket(u)
+	case u.Scheme == "" || u.Opaque != "":
 		return nil, fmt.Errorf("want http:// or https:// and a host, found %q", text)
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("%s has no host", text)
@@ -55,6 +93,13 @@ func parseURL(text string) (*url.URL, error) {
 		}
 	}
 	return u, nil
+}
+
+func checkSocket(u *url.URL) error {
+	if u.Host != "" || u.Opaque != "" || strings.HasSuffix(u.Path, "/") {
+		return errors.New("want unix: and the absolute path of a socket, such as unix:/run/app.sock")
+	}
+	return checkPath(u.EscapedPath())
 }
 
 func parseNetwork(text string) (netip.Prefix, error) {
