@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -31,7 +32,7 @@ func (p *passage) moveAway(h http.Header) {
 	for _, name := range [...]string{"Origin", "Referer", "Destination"} { // the last is WebDAV's, RFC 4918 section 10.3
 		for i, u := range h[name] {
 			scheme, host, rest, ok := splitAddress(u)
-			if !ok || !strings.EqualFold(scheme, p.origin.proto()) || !samePlace(host, p.origin.host) {
+			if !ok || !strings.EqualFold(scheme, p.origin.proto()) || !p.isBrowsers(host) {
 				continue
 			}
 			if rest != "" {
@@ -44,6 +45,12 @@ func (p *passage) moveAway(h http.Header) {
 			}
 		}
 	}
+}
+
+// isBrowsers is exact about the port: another one is another origin.
+func (p *passage) isBrowsers(a authority) bool {
+	usual := defaultPort(p.origin.secure)
+	return a.host == p.origin.host.host && cmp.Or(a.port, usual) == cmp.Or(p.origin.host.port, usual)
 }
 
 // home gives the browser's spelling of a URL that the app has written.
@@ -135,9 +142,7 @@ func leads(folder, p string) bool {
 }
 
 func rooted(p string) string {
-	if strings.HasPrefix(p, `\`) {
-		p = p[1:]
-	}
+	p = strings.TrimPrefix(p, `\`)
 	if !strings.HasPrefix(p, "/") {
 		p = "/" + p
 	}

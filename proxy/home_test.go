@@ -188,6 +188,24 @@ func TestAnAppThatKnowsOnlyItsOwnAddressWorksUnderAnother(t *testing.T) {
 	}
 }
 
+func TestOnlyTheBrowsersOwnOriginBecomesTheApps(t *testing.T) {
+	for origin, want := range map[string]string{
+		"http://app.example.com": "", "http://app.example.com:80": "", "HTTP://APP.example.com": "",
+		"https://app.example.com": "https://app.example.com", "http://app.example.com:443": "http://app.example.com:443",
+		"http://evil.example": "http://evil.example", "http://app.example.com.evil.example": "http://app.example.com.evil.example",
+		"http://app.example.com@evil.example": "http://app.example.com@evil.example", "null": "null", "//app.example.com": "//app.example.com",
+	} {
+		j := newJournal(t, nil)
+		send(t, start(t, options(behind(j.url, Forwarding{OwnHost: true}))), request("POST", "/x", "Content-Length: 0", "Origin: "+origin))
+		if want == "" {
+			want = j.url.String()
+		}
+		if got := j.only(t).values("Origin"); !slices.Equal(got, []string{want}) {
+			t.Errorf("%s: the upstream saw %q, want %q", origin, got, want)
+		}
+	}
+}
+
 func TestAWebDAVMoveNamesItsTargetAsTheAppKnowsIt(t *testing.T) {
 	j := newJournal(t, nil)
 	addr := start(t, options([]Upstream{{Name: "files", Path: "/files", URL: j.url, Policy: Bypass, Forwarding: Forwarding{StripPath: true}}}))

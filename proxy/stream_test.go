@@ -130,14 +130,14 @@ func TestAnUploadThatTheAppRefusesEarlyGetsItsAnswer(t *testing.T) {
 func TestABodyThatWaitsForAContinueIsSentOnlyWhenTheAppWantsIt(t *testing.T) {
 	j := newJournal(t, nil)
 	addr := start(t, options(fixture(j.url)))
-	conn, br, res := open(t, addr, request("POST", "/app/x", "Expect: 100-continue", "Content-Length: 4"))
+	conn, _, res := open(t, addr, request("POST", "/app/x", "Expect: 100-continue", "Content-Length: 4"))
 	if res.StatusCode != 401 {
 		t.Errorf("signed out: got %s, want 401 and no 100", describe(res))
 	}
 	conn.Close()
 	conn = dial(t, addr)
 	io.WriteString(conn, request("POST", "/public/x", "Expect: 100-continue", "Content-Length: 4"))
-	br = bufio.NewReader(conn)
+	br := bufio.NewReader(conn)
 	line, err := br.ReadString('\n')
 	if !strings.HasPrefix(line, "HTTP/1.1 100 ") {
 		t.Fatalf("got %q, %v; want 100", line, err)

@@ -225,3 +225,38 @@ func TestARequestOnAConnectionThatWasJustClosedIsRetriedOnlyWhereThatIsSafe(t *t
 		})
 	}
 }
+
+func TestAWebSocketPassesToAnUpstreamThatWouldRatherSpeakHTTP2(t *testing.T) {
+	backend := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" {
+			io.WriteString(w, r.Proto)
+			return
+		}
+		conn, br, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		io.Copy(conn, br)
+	}))
+	backend.EnableHTTP2 = true
+	backend.StartTLS()
+	t.Cleanup(backend.Close)
+	pool := x509.NewCertPool()
+	pool.AddCert(backend.Certificate())
+	addr := start(t, options(behind(mustURL(t, backend.URL), Forwarding{TLS: &tls.Config{RootCAs: pool}})))
+	if _, body := send(t, addr, get("/x")); body != "HTTP/2.0" {
+		t.Errorf("a page was asked for by %s, want HTTP/2.0", body)
+	}
+	conn, br, res := open(t, addr, webSocket("/ws"))
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("got %s", describe(res))
+	}
+	io.WriteString(conn, "ping")
+	back := make([]byte, 4)
+	if _, err := io.ReadFull(br, back); err != nil || string(back) != "ping" {
+		t.Errorf("echo: got %q, %v", back, err)
+	}
+}

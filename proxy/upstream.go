@@ -47,7 +47,7 @@ type passage struct {
 // serve forwards the request and copies the answer back. ctx is the request's own, or one that ends with the session.
 func (p *passage) serve(ctx context.Context) {
 	rt := p.verdict.route
-	if rt.forwarding.StripPath && p.verdict.path.plain == rt.prefix && safe(p.in.Method) {
+	if p.lacksSlash() {
 		p.redirectToFolder()
 		return
 	}
@@ -72,10 +72,13 @@ func (p *passage) serve(ctx context.Context) {
 	p.gateway.cookies.takeOffSet(p.w.Header()) // what is there now is sent as trailers
 }
 
-func safe(method string) bool { return method == http.MethodGet || method == http.MethodHead }
+// lacksSlash says whether a page is asked for that is the folder of an app that believes to live at /. Without the
+// slash its links would miss the folder.
+func (p *passage) lacksSlash() bool {
+	rt := p.verdict.route
+	return rt.forwarding.StripPath && p.verdict.path.plain == rt.prefix && (p.in.Method == http.MethodGet || p.in.Method == http.MethodHead)
+}
 
-// redirectToFolder adds the slash without which the links of an app that believes to live at / would miss the
-// folder that it lives in.
 func (p *passage) redirectToFolder() {
 	to := p.verdict.path.escaped + "/"
 	if p.in.URL.RawQuery != "" {
