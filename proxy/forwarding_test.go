@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -128,20 +129,29 @@ func TestSilenceOverAWebSocketEndsIt(t *testing.T) {
 	}
 }
 
-func TestAClientThatStopsReadingDoesNotHoldTheUpstreamUp(t *testing.T) {
-	gone := make(chan struct{})
-	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer close(gone)
+func TestAClientThatStopsReadingHoldsNobodyUp(t *testing.T) {
+	upstreamEnded, gatewayEnded := make(chan struct{}), make(chan struct{})
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		defer close(upstreamEnded)
 		down := zeros(1 << 40)
 		io.Copy(w, &down)
 	}))
 	t.Cleanup(backend.Close)
-	conn := dial(t, start(t, options(behind(mustURL(t, backend.URL), Forwarding{Idle: quiet}))))
+	g := newGateway(t, options(behind(mustURL(t, backend.URL), Forwarding{Idle: quiet})))
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(gatewayEnded)
+		g.ServeHTTP(w, r)
+	}))
+	t.Cleanup(front.Close)
+	conn := dial(t, front.Listener.Addr().String())
 	io.WriteString(conn, get("/x"))
-	select {
-	case <-gone:
-	case <-time.After(patience):
-		t.Error("the upstream still sends to a client that does not read")
+	for name, ended := range map[string]chan struct{}{"upstream": upstreamEnded, "gateway": gatewayEnded} {
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			conn.Close() // so that the servers can end
+			t.Errorf("the %s still sends to a client that does not read", name)
+		}
 	}
 }
 
@@ -168,12 +178,14 @@ func TestAnAnswerOfKnownLengthIsFlushedAsTheUpstreamNeeds(t *testing.T) {
 		<-next
 		io.WriteString(conn, "later")
 	})
+	goOn := sync.OnceFunc(func() { close(next) })
+	t.Cleanup(goOn)
 	_, _, res := open(t, start(t, options(behind(j.url, Forwarding{FlushInterval: -1}))), get("/x"))
 	first := make([]byte, 5)
 	if _, err := io.ReadFull(res.Body, first); err != nil || string(first) != "first" {
 		t.Errorf("before the rest is there: %q, %v", first, err)
 	}
-	close(next)
+	goOn()
 	if rest, err := io.ReadAll(res.Body); string(rest) != "later" || err != nil {
 		t.Errorf("got %q, %v", rest, err)
 	}

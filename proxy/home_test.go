@@ -76,6 +76,7 @@ func TestAnAddressOfTheAppBecomesOneOfTheBrowser(t *testing.T) {
 		{"the app's address, with the browser's host known", keepBoth, "http://127.0.0.1:3000/wiki/page", "https://apps.example.com/wiki/page"},
 		{"the app asks for TLS where the gateway sees none", plainKeepBoth, "https://apps.example.com/x", "https://apps.example.com/x"},
 		{"the browser's port stays", func(u *Upstream, p *passage) { keepBoth(u, p); oddPort(u, p) }, "http://apps.example.com:8443/x", "https://apps.example.com:8443/x"},
+		{"the host that a proxy in front has put in", func(u *Upstream, p *passage) { keepBoth(u, p); p.host.host = "gate.internal" }, "http://gate.internal/x", "https://apps.example.com/x"},
 		{"another port of the browser's host is another place", keepBoth, "http://apps.example.com:8080/x", "http://apps.example.com:8080/x"},
 		{"plain http stays plain http", func(u *Upstream, p *passage) { plainHTTP(u, p) }, "http://127.0.0.1:3000/x", "http://apps.example.com/wiki/x"},
 

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -60,7 +61,10 @@ func TestGRPCPassesBothWaysMessageByMessage(t *testing.T) {
 	}))
 	gateway := unencrypted(t, Front(newGateway(t, options(whole(mustURL(t, "h2c://"+backend), OneFactor)))))
 	body, send := io.Pipe()
-	r, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+gateway+"/echo.Echo/Talk", body)
+	t.Cleanup(func() { send.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	r, err := http.NewRequestWithContext(ctx, "POST", "http://"+gateway+"/echo.Echo/Talk", body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,6 +74,9 @@ func TestGRPCPassesBothWaysMessageByMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("got %s", describe(res))
+	}
 	for _, message := range []string{"hello", "world"} {
 		io.WriteString(send, message)
 		back := make([]byte, 5)
