@@ -105,15 +105,14 @@ func TestAnAnswerMayBeginBeforeTheRequestHasEnded(t *testing.T) {
 		}
 	}))
 	t.Cleanup(backend.Close)
-	conn, br, res := open(t, start(t, options(behind(mustURL(t, backend.URL), Forwarding{}))), request("POST", "/x", "Transfer-Encoding: chunked"))
+	conn, br, res := open(t, start(t, options(behind(mustURL(t, backend.URL), Forwarding{}))), request("POST", "/x", "Content-Length: 8"))
 	answers := bufio.NewReader(res.Body)
 	for _, line := range []string{"one\n", "two\n"} {
-		fmt.Fprintf(conn, "%x\r\n%s\r\n", len(line), line)
+		io.WriteString(conn, line)
 		if got, err := answers.ReadString('\n'); got != strings.TrimSpace(line)+" back\n" {
 			t.Fatalf("got %q, %v", got, err)
 		}
 	}
-	io.WriteString(conn, "0\r\n\r\n")
 	io.Copy(io.Discard, answers)
 	io.WriteString(conn, get("/next")) // the connection is still good for another request
 	if res, err := http.ReadResponse(br, nil); err != nil || res.StatusCode != 200 {

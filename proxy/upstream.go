@@ -173,7 +173,7 @@ func (p *passage) fail(ctx context.Context, err error) {
 		g.options.Log.Debug("the client has gone", "upstream", p.verdict.route.name, "cause", err)
 		panic(http.ErrAbortHandler) // returning would make net/http answer 200
 	case ctx.Err() != nil:
-		g.options.Answers.SignIn(p.w, p.in, nil)
+		p.cutShort(cause)
 		return
 	}
 	if tooLong := new(http.MaxBytesError); errors.As(err, &tooLong) {
@@ -187,6 +187,21 @@ func (p *passage) fail(ctx context.Context, err error) {
 	requestID := newRequestID()
 	g.options.Log.Warn("the upstream has not answered", "request_id", requestID, "upstream", p.verdict.route.name, "status", status, "cause", err)
 	g.options.Answers.Refuse(p.w, p.in, status, requestID)
+}
+
+// cutShort answers a request whose person lost the right to it before the upstream answered.
+func (p *passage) cutShort(cause error) {
+	g := p.gateway
+	switch {
+	case errors.Is(cause, session.ErrNone):
+		g.options.Answers.SignIn(p.w, p.in, nil)
+	case errors.Is(cause, errNoLonger):
+		g.refuse(p.w, p.in, refusal{status: http.StatusForbidden, why: cause.Error(), user: p.id.Username})
+	default:
+		requestID := newRequestID()
+		g.options.Log.Warn("whether the session lives could not be found out", "request_id", requestID, "upstream", p.verdict.route.name, "cause", cause)
+		g.options.Answers.Refuse(p.w, p.in, http.StatusServiceUnavailable, requestID)
+	}
 }
 
 // takeHome makes an answer one of the address that the browser knows, and takes off what an upstream may not say.
