@@ -21,6 +21,7 @@ var types = map[reflect.Type]func(string) (any, error){
 	reflect.TypeFor[netip.Prefix](): func(text string) (any, error) { return parseNetwork(text) },
 	reflect.TypeFor[[]byte]():       func(text string) (any, error) { return parseKey(text) },
 	reflect.TypeFor[slog.Level]():   func(text string) (any, error) { return parseLevel(text) },
+	reflect.TypeFor[Size]():         func(text string) (any, error) { return parseSize(text) },
 }
 
 // parseURL reads an http or https URL: nil for an empty text, scheme in lower case.
