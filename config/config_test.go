@@ -244,13 +244,13 @@ func TestTheExampleHoldsEveryKey(t *testing.T) {
 	walk(reflect.TypeFor[Upstream](), "upstreams[0]")
 }
 
-func TestSizesAreReadInBytesOrInPowersOf1024(t *testing.T) {
-	for text, want := range map[string]Size{"0": 0, "0MiB": 0, "17": 17, "17B": 17, "512KiB": 512 << 10, "1MiB": 1 << 20, "3GiB": 3 << 30, "8388607GiB": 8388607 << 30} {
+func TestSizesAreWrittenWithAUnitOfAPowerOf1024(t *testing.T) {
+	for text, want := range map[string]Size{"0": 0, "0MiB": 0, "17B": 17, "512KiB": 512 << 10, "1MiB": 1 << 20, "3GiB": 3 << 30, "8388607GiB": 8388607 << 30} {
 		if got, err := parseSize(text); err != nil || got != want {
 			t.Errorf("%q: %d, %v; want %d", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "-1", "+1", "1.5MiB", "1 MiB", "MiB", "1mib", "1TiB", "0x10", "9223372036854775808", "8589934592GiB"} {
+	for _, text := range []string{"", "17", "-1", "+1", "1.5MiB", "1 MiB", "MiB", "1mib", "1TB", "0x10B", "9223372036854775808B", "8589934592GiB"} {
 		if got, err := parseSize(text); err == nil {
 			t.Errorf("%q is read as %d", text, got)
 		}

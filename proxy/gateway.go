@@ -46,7 +46,8 @@ type Options struct {
 // and JSON otherwise. Its methods are called from many goroutines.
 type Answers interface {
 	// SignIn answers a request that needs more assurance than it has. id is nil, or an identity with one factor
-	// where two are needed.
+	// where two are needed. A CORS preflight from an origin whose pages may read the answer is answered as allowed:
+	// the app is asked when the request itself comes.
 	SignIn(w http.ResponseWriter, r *http.Request, id *session.Identity)
 
 	// Refuse answers 400, 403, 404, 502, 503 or 504. requestID is what the log line of the failure has, for the person to
@@ -205,6 +206,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer stop()
 	}
 	p := &passage{gateway: g, verdict: v, origin: from, host: host, id: id, w: w, in: r}
+	if id != nil && needsConsent(r, &from) && !g.ownBearer(r) && !g.consents(ctx, p) {
+		return
+	}
 	p.serve(ctx)
 }
 
