@@ -108,8 +108,8 @@ func (f *Flow) TakePost(ctx context.Context, subject string, device []byte, toke
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(posts, func(k KeptPost) bool { return k.Token == token && k.Host == host && k.Target == target })
-	if i < 0 {
+	i := indexKept(posts, token)
+	if i < 0 || posts[i].Host != host || posts[i].Target != target {
 		return nil, ErrNotKept
 	}
 	kept := posts[i]
@@ -136,7 +136,7 @@ func (f *Flow) DropPost(ctx context.Context, subject string, device []byte, toke
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(posts, func(k KeptPost) bool { return k.Token == token })
+	i := indexKept(posts, token)
 	if i < 0 {
 		return ErrNotKept
 	}
@@ -203,12 +203,16 @@ func (f *Flow) changeShelf(ctx context.Context, s shelf, change func([]KeptPost)
 // removeKept takes one post off a list, or returns [ErrNotKept] where somebody else was first.
 func (f *Flow) removeKept(ctx context.Context, s shelf, token string) error {
 	return f.changeShelf(ctx, s, func(posts []KeptPost) ([]KeptPost, error) {
-		i := slices.IndexFunc(posts, func(k KeptPost) bool { return k.Token == token })
+		i := indexKept(posts, token)
 		if i < 0 {
 			return nil, ErrNotKept
 		}
 		return slices.Delete(posts, i, i+1), nil
 	})
+}
+
+func indexKept(posts []KeptPost, token string) int {
+	return slices.IndexFunc(posts, func(k KeptPost) bool { return k.Token == token })
 }
 
 // keptBody puts the pieces of a body together. One that is gone was taken or dropped meanwhile.

@@ -39,6 +39,7 @@ func (g *Gateway) consents(ctx context.Context, p *passage) bool {
 	defer context.AfterFunc(ctx, end)()
 	ask := p.in.Clone(p.in.Context())
 	ask.Method, ask.Body, ask.ContentLength, ask.TransferEncoding = http.MethodOptions, http.NoBody, 0, nil
+	ask.Trailer = nil
 	from := p.in.Header.Get("Origin")
 	ask.Header = http.Header{
 		"Origin": {from}, "Access-Control-Request-Method": {p.in.Method}, "User-Agent": {p.in.UserAgent()},

@@ -84,8 +84,8 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request, limit int64) (
 		return nil, false
 	}
 	deadline := http.NewResponseController(w)
-	_ = deadline.SetReadDeadline(s.Flow.Now().Add(keptWithin)) // where there can be none, the server's own bounds hold
-	defer deadline.SetReadDeadline(time.Time{})                // what follows may take its time
+	_ = deadline.SetReadDeadline(s.Flow.Now().Add(keptWithin))   // where there can be none, the server's own bounds hold
+	defer func() { _ = deadline.SetReadDeadline(time.Time{}) }() // what follows may take its time
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	return body, err == nil
 }
