@@ -110,7 +110,10 @@ type Upstream struct {
 	Path   string   `key:"path"`  // canonical prefix, "/" or without a trailing slash
 	URL    *url.URL `key:"url"`   // nil: only answers forward-auth
 	Access Access   `key:"access"`
-	Line   int      // of the file
+
+	SessionGuard bool `key:"session_guard"` // its pages get the gateway's script that keeps the session
+
+	Line int // of the file
 }
 
 // Access is what an upstream asks of a request that no rule matches, and the rules before it.

@@ -165,7 +165,7 @@ func TestAFileThatGivesEveryKeyIsReadInFull(t *testing.T) {
 			},
 			{Name: "forward.example.com", Hosts: []string{"forward.example.com"}, Path: "/", Access: Access{Policy: "two_factor"}, Line: 49},
 			{Name: "forward.example.com-8080-deep-er", Hosts: []string{"forward.example.com:8080"}, Path: "/deep/er", Access: Access{Policy: "two_factor"}, Line: 50},
-			{Name: "upstream4", Path: "/", URL: mustURL(t, "http://[::1]:4000"), Access: Access{Policy: "two_factor"}, Line: 52},
+			{Name: "upstream4", Path: "/", URL: mustURL(t, "http://[::1]:4000"), Access: Access{Policy: "two_factor"}, SessionGuard: true, Line: 52},
 		},
 		Log: Log{Level: slog.LevelDebug, Format: "json"},
 	}

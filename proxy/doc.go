@@ -11,5 +11,6 @@
 //	access     what the upstream's rules ask for, and whether the identity meets it
 //	identity   headers that a client must not send come off, the identity goes on
 //	cookies    the gateway's own cookies come off, in both directions
+//	guard      a script that keeps the session goes into pages, where the upstream is to have it
 //	upstream   httputil.ReverseProxy, its transport, and what becomes of its errors
 package proxy

@@ -35,6 +35,9 @@ type Options struct {
 	// what is under way when a session ends runs to its own end.
 	Watch func(ctx context.Context, id *session.Identity) (context.Context, context.CancelFunc)
 
+	// Guard is the script for pages of upstreams with SessionGuard; needed where there is such an upstream.
+	Guard Guard
+
 	Answers Answers
 	Log     *slog.Logger
 }
@@ -71,6 +74,9 @@ func New(o Options) (*Gateway, error) {
 	authPath, err := fold(o.AuthPath)
 	if err != nil || authPath == "" {
 		return nil, fmt.Errorf("proxy: auth path %q: want a folder below /, such as /auth", o.AuthPath)
+	}
+	if o.Guard.Script == "" && slices.ContainsFunc(o.Upstreams, func(u Upstream) bool { return u.SessionGuard }) {
+		return nil, errors.New("proxy: an upstream has SessionGuard, and there is no Guard")
 	}
 	t, err := newTable(o.Upstreams)
 	if err != nil {

@@ -20,6 +20,8 @@ type Upstream struct {
 	Groups []string // any of these, where no rule says otherwise; none: anybody
 	Rules  []Rule
 	Where  string // where the entry was written, e.g. "config.yaml:12"; for errors and logs
+
+	SessionGuard bool // its pages get the script of [Options.Guard]
 }
 
 // route is an Upstream made ready for matching. It does not change once made.
@@ -31,6 +33,7 @@ type route struct {
 	fallback       demand // where no rule applies
 	byPath         bool   // a decision or a boundary hangs on the path
 	byMethod       bool   // a decision hangs on the method
+	guard          bool   // pages get the guard's script
 }
 
 func newRoute(u Upstream) (*route, error) {
@@ -45,6 +48,7 @@ func newRoute(u Upstream) (*route, error) {
 		return nil, fmt.Errorf("path %q holds %w, which no forwarded path does: write it decoded and without that", u.Path, err)
 	}
 	rt := &route{name: u.Name, prefix: strings.TrimSuffix(u.Path, "/"), folded: folded, target: u.URL, fallback: newDemand(u.Policy, u.Groups, u.Where)}
+	rt.guard = u.SessionGuard
 	rt.byPath = rt.prefix != "" || u.URL != nil && strings.Trim(u.URL.Path, "/") != ""
 	for i, r := range u.Rules {
 		compiled, err := newRule(r, u.Groups)

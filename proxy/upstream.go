@@ -83,6 +83,7 @@ func (p *passage) serve(ctx context.Context) {
 		Transport: out.transport,
 		ModifyResponse: func(res *http.Response) error {
 			p.gateway.cookies.takeOffSet(res.Header)
+			p.addGuard(res)
 			return nil
 		},
 		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { p.fail(ctx, err) },
@@ -110,6 +111,7 @@ func (p *passage) rewrite(pr *httputil.ProxyRequest) {
 	if g.ownBearer(pr.In) {
 		out.Header.Del("Authorization")
 	}
+	p.askForGuard(out.Header)
 	p.origin.setForwarded(out.Header)
 	if p.id != nil {
 		setIdentity(out.Header, p.id)
