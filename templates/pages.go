@@ -13,6 +13,7 @@ const (
 	RecoveryCodesPage = "recovery_codes.html"
 	AccountPage       = "account.html"
 	LogoutPage        = "logout.html"
+	SignedInPage      = "signed_in.html"
 	ErrorPage         = "error.html"
 )
 
@@ -174,6 +175,12 @@ type Moment struct {
 type Logout struct {
 	Base
 	Username string
+}
+
+// SignedIn ends a sign-in that was laid over a page of an app. Its script tells that page, and closes the
+// window where it may.
+type SignedIn struct {
+	Base
 }
 
 // Error says that a request could not be answered, and what to do about it.
