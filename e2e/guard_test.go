@@ -231,6 +231,8 @@ func TestTypingForLongerThanTheIdleTimeoutKeepsTheSessionAndIdlingDoesNot(t *tes
 		t.Errorf("after twelve seconds of typing the answer is %d, want 200", got)
 	}
 	time.Sleep(7 * time.Second)
+	p.keys("b")
+	p.sees("You are signed out.")
 	js[int](p, begin)
 	p.sees("Please sign in to go on")
 	p.signInAbove("alice")
@@ -346,6 +348,13 @@ func TestBeforeItsEndASessionCanBeBegunAnew(t *testing.T) {
 	p.sees("You will be signed out at")
 	p.work("in time")
 	p.inspectGuard("soon signed out")
+	p.press("Sign in")
+	p.focusAbove("password")
+	p.press("Not now") // and is still signed in
+	p.seesNothing()
+	p.visit("/notes/")
+	p.sees("You will be signed out at")
+	p.work("in time")
 	const ends = `fetch("/auth/me").then((res) => res.json()).then((me) => me.expiresAt)`
 	before := js[string](p, ends)
 	time.Sleep(time.Second) // an end is given in seconds

@@ -5,9 +5,10 @@
   const { idle, sub: person } = document.currentScript.dataset;
   const base = new URL("..", document.currentScript.src); // the gateway's own pages
   if (!window.BroadcastChannel || !window.HTMLDialogElement || !document.adoptedStyleSheets) return; // an old browser
+  if (base.origin !== self.origin) return; // a sandbox
 
   const send = window.fetch;
-  const sameOrigin = (url) => new URL(url, document.baseURI).origin === location.origin;
+  const sameOrigin = (url) => new URL(url, document.baseURI).origin === base.origin;
 
   // The outermost page that can be reached: there is room for a sign-in. A frameset shows nothing but frames.
   let view = window;
@@ -15,7 +16,7 @@
     while (view.parent !== view && view.parent.document.body?.tagName !== "FRAMESET") view = view.parent;
   } catch {} // a page of another origin
 
-  let end = Infinity; // of the session, by this machine's clock
+  let end = 0; // of the session, by this machine's clock
   const who = async () => { // the sub of who is signed in, "" for nobody
     const res = await send(base + "me", { cache: "no-store" });
     if (res.status === 401) return "";
@@ -66,17 +67,17 @@
   // A sign-in over the page. It gives the sub of who is signed in then, "" where nobody wants to. Of several frames one shows it.
   const overlay = (url) => new Promise((resolve) => {
     const channel = new BroadcastChannel("sallyport");
-    let host;
+    let takeOff = null;
     const finish = (sub) => {
-      if (host && !sub) channel.postMessage("not now");
+      if (takeOff && !sub) channel.postMessage("not now");
       channel.close();
       removeEventListener("pagehide", leave);
-      host?.remove();
+      takeOff?.();
       resolve(sub);
     };
     const leave = () => finish("");
     channel.onmessage = async (event) => {
-      if (event.data === "not now") return host || finish("");
+      if (event.data === "not now") return takeOff || finish("");
       const sub = await who().catch(() => "");
       if (sub) finish(sub);
     };
@@ -95,10 +96,14 @@
     };
     box.onclose = leave;
     const before = view.document.activeElement;
-    host = show(box, { open: "" });
+    const host = show(box, { open: "" });
+    takeOff = () => {
+      box.onclose = null;
+      box.close();
+      host.remove();
+      before?.focus?.();
+    };
     box.showModal();
-    const remove = host.remove.bind(host);
-    host.remove = () => { box.onclose = null; box.close(); remove(); before?.focus?.(); };
   });
 
   const stranger = () => new Promise((resolve) => {
@@ -115,8 +120,8 @@
     const sub = await overlay(url);
     if (sub && sub !== person) await stranger();
     declined = !sub;
-    told.clear();
-    tell(declined ? "out" : "");
+    if (sub) told.clear();
+    tell(sub || await who() ? "" : "out");
     return sub === person;
   })().finally(() => { underWay = null; });
 
@@ -136,7 +141,7 @@
     note = null;
     if (!state) return;
     told.add(state);
-    const time = new Intl.DateTimeFormat(undefined, { timeStyle: "short" }).format(end);
+    const time = new Date(end).toLocaleTimeString([], { timeStyle: "short" });
     const words = state === "out" ? "You are signed out. This page stays as it is; sign in to go on."
       : `You will be signed out at ${time}. Sign in again now, and nothing is interrupted.`;
     const status = make("p", { role: "status" });
@@ -145,9 +150,11 @@
       button("Sign in", again, true), button("Later", () => tell("")))), {});
     status.textContent = words; // after it is there, so that it is read out
   };
-  const check = () => {
-    const left = end - Date.now();
-    if (left < 300e3) tell(left > 0 ? "soon" : "out");
+  const check = async () => {
+    const near = () => end - Date.now() < 300e3;
+    if (!near() || told.has(end > Date.now() ? "soon" : "out")) return;
+    const sub = await who(); // another tab may have signed in
+    if (!sub || near()) tell(sub ? "soon" : "out");
   };
 
   // While somebody works, the session is renewed four times in its idle time, and at least each five minutes.
@@ -270,6 +277,7 @@
     }
   };
 
-  who().then(check, () => {});
-  setInterval(check, 15e3);
+  const tick = () => check().catch(() => {}); // out of reach: the next one tries again
+  setInterval(tick, 15e3);
+  tick();
 })();
