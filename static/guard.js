@@ -107,8 +107,10 @@
   });
 
   const stranger = () => new Promise((resolve) => {
+    const keep = button("Keep the page", () => box.close(), true);
+    keep.setAttribute("autofocus", ""); // an Enter that was meant for the page loses nothing
     const box = dialog("Somebody else is signed in", "This page belongs to another account, so nothing that it asked for was sent again. Reload it to go on: what was typed here is lost then.",
-      make("div", { class: "row" }, button("Reload the page", () => view.location.reload(), true), button("Keep the page", () => box.close())));
+      make("div", { class: "row" }, keep, button("Reload the page", () => view.location.reload())));
     const host = show(box, {});
     box.onclose = () => { host.remove(); resolve(); };
     box.showModal();
