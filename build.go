@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 
@@ -35,6 +36,8 @@ type lasting struct {
 	kv        store.KV
 	keys      *seal.Keyring
 	passwords *password.Checker
+	// alive asks the gateway that is in force, for what a former one has under way.
+	alive func(ctx context.Context, sessionKey string) (*session.Identity, error)
 }
 
 // gateway is everything that one configuration makes.
@@ -52,7 +55,7 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	pages, err := web.New(web.Options{
 		Flow: g.flow, Codec: cookie.NewCodec(l.keys.Derive("cookie envelopes")), Jar: jar,
 		AuthPath: cfg.Server.AuthPath, PublicURL: cfg.Server.PublicURL, Hosts: upstreamHosts(cfg),
-		Product: cfg.TwoFactor.Issuer, Log: l.log, PageLoad: proxy.PageLoad,
+		Product: cfg.TwoFactor.Issuer, Log: l.log, PageLoad: proxy.PageLoad, Alive: l.alive, KeepPost: int64(cfg.Session.KeepPost),
 		ClientAddr: func(r *http.Request) netip.Addr { return g.proxy.ClientAddr(r) },
 		Route: func(r *http.Request, target *url.URL) (twoFactor, found bool) {
 			policy, found := g.proxy.PolicyFor(r, target)
@@ -68,7 +71,7 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	}
 	g.proxy, err = proxy.New(proxy.Options{
 		Upstreams: upstreams, AuthPath: cfg.Server.AuthPath, CookieNames: jar.Names(), TrustedProxies: cfg.Server.TrustedProxies,
-		Identify: pages.Identify, OwnBearer: pages.OwnBearer, Watch: pages.Watch, Answers: pages, Log: l.log,
+		Identify: pages.Identify, OwnBearer: pages.OwnBearer, Watch: pages.Watch, Forms: pages, Answers: pages, Log: l.log,
 		Guard: proxy.Guard{Script: cfg.Server.AuthPath + "/static/" + static.Asset("guard.js"), IdleTimeout: cfg.Session.IdleTimeout},
 	})
 	if err != nil {

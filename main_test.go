@@ -53,11 +53,25 @@ func (l *logBuffer) String() string {
 	return l.buf.String()
 }
 
+// startApp starts a gateway with extra at the end of its configuration.
 func startApp(t *testing.T, extra string) *app {
 	t.Helper()
-	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return startAppBefore(t, ", access: { groups: [staff] }", extra, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stream" {
+			fmt.Fprint(w, "began\n")
+			http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+			return
+		}
 		fmt.Fprintf(w, "user=%s path=%s cookie=%s", r.Header.Get("Remote-User"), r.URL.Path, r.Header.Get("Cookie"))
-	}))
+	})
+}
+
+// startAppBefore starts a gateway in front of an upstream of the test's own; entry adds to its entry in the
+// configuration.
+func startAppBefore(t *testing.T, entry, extra string, behind http.HandlerFunc) *app {
+	t.Helper()
+	upstream := httptest.NewServer(behind)
 	t.Cleanup(upstream.Close)
 	a := &app{T: t, folder: t.TempDir(), log: &logBuffer{}}
 	phc, err := password.HashArgon2id(testPassword)
@@ -65,16 +79,16 @@ func startApp(t *testing.T, extra string) *app {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"alice", "bob"} {
-		if err := users.Add(a.file("users.yaml"), users.NewUser{Username: name, Email: name + "@example.com", PHC: phc}); err != nil {
+		if err := users.Add(a.file("users.yaml"), users.NewUser{Username: name, Email: name + "@example.com", Groups: []string{"staff"}, PHC: phc}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	a.write("config.yaml", "server: { listen: 127.0.0.1:0 }\nupstreams:\n  - { name: app, url: "+upstream.URL+" }\n"+extra)
+	a.write("config.yaml", "server: { listen: 127.0.0.1:0 }\nupstreams:\n  - { name: app, url: "+upstream.URL+entry+" }\n"+extra)
 	cfg, err := config.Load(a.file("config.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.server, err = start(t.Context(), cfg, slog.New(slog.NewTextHandler(a.log, nil))); err != nil {
+	if a.server, err = start(t.Context(), cfg, slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: cfg.Log.Level}))); err != nil {
 		t.Fatal(err)
 	}
 	a.url = "http://" + a.server.listener.Addr().String()
@@ -119,6 +133,11 @@ func (a *app) call(c *http.Client, method, path, body, bearer string) (int, map[
 	if bearer != "" {
 		r.Header.Set("Authorization", "Bearer "+bearer)
 	}
+	return a.do(c, r)
+}
+
+func (a *app) do(c *http.Client, r *http.Request) (int, map[string]any) {
+	a.Helper()
 	resp, err := c.Do(r)
 	if err != nil {
 		a.Fatal(err)
@@ -135,7 +154,7 @@ func (a *app) call(c *http.Client, method, path, body, bearer string) (int, map[
 	return resp.StatusCode, answer
 }
 
-// expect is call with the status and the code, or another member, that must come.
+// expect is call with the status that must come.
 func (a *app) expect(c *http.Client, method, path, body, bearer string, status int) map[string]any {
 	a.Helper()
 	got, answer := a.call(c, method, path, body, bearer)
@@ -184,7 +203,7 @@ func TestTheRecipeWorksOnBothStores(t *testing.T) {
 			temp = a.expect(c, "POST", "/auth/login", login("alice", testPassword), "", 200)["tempToken"].(string)
 			a.expect(c, "POST", "/auth/2fa/verify", fmt.Sprintf(`{"tempToken":%q,"totpCode":%q}`, temp, a.code(secret, 1)), "", 200)
 			me := a.expect(c, "GET", "/auth/me", "", "", 200)
-			if fmt.Sprint(me["amr"]) != "[pwd otp]" || me["isTotpEnabled"] != true || fmt.Sprint(me["groups"]) != "[]" {
+			if fmt.Sprint(me["amr"]) != "[pwd otp]" || me["isTotpEnabled"] != true || fmt.Sprint(me["groups"]) != "[staff]" {
 				t.Errorf("me: %v", me)
 			}
 			other := a.browser()
@@ -204,7 +223,7 @@ func TestAChangedConfigurationIsTakenOverWholeOrNotAtAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.write("config.yaml", strings.Replace(string(good), "name: app,", "name: app, access: { policy: bypass },", 1))
+	a.write("config.yaml", strings.Replace(string(good), "groups: [staff]", "policy: bypass", 1))
 	a.server.reload(t.Context())
 	a.expect(c, "GET", "/x", "", "", 200)
 	a.write("config.yaml", strings.Replace(string(good), "name: app,", "name: app, acess: {},", 1))
@@ -282,8 +301,8 @@ func TestTheAdminListenerSaysWhetherTheGatewayIsReadyAndTheMainOneDoesNot(t *tes
 	if code, body := get("/readyz"); code != 200 {
 		t.Errorf("ready: %d %s", code, body)
 	}
-	counted(a.server).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/auth/healthz", nil))
-	if code, body := get("/metrics"); code != 200 || !strings.Contains(body, `sallyport_requests_total{class="2xx"}`) {
+	a.server.metrics.counted(a.server).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/auth/healthz", nil))
+	if code, body := get("/metrics"); code != 200 || !strings.Contains(body, `sallyport_request_duration_seconds_count{class="2xx"} 1`) {
 		t.Errorf("metrics: %d %.300s", code, body)
 	}
 	redis.Stop()

@@ -92,6 +92,7 @@ type Session struct {
 	CookieName          string        `key:"cookie_name"`   // without __Host-
 	CookieDomain        string        `key:"cookie_domain"` // lower case, no leading dot; empty: the host alone
 	AccessTokenLifetime time.Duration `key:"access_token_lifetime"`
+	KeepPost            Size          `key:"keep_post"` // at most 16 MiB; 0: no form post is kept
 }
 
 // TwoFactor is how second factors are enrolled and asked for.
@@ -145,7 +146,7 @@ func Load(path string) (*Config, error) {
 	data, err := strictyaml.ReadFile(path, strictyaml.MaxSize)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: there is no such file; name another with --config, or begin with a copy of config.example.yaml: %w", path, err)
+		return nil, fmt.Errorf("%s: %w; name another with --config, or begin with a copy of config.example.yaml", path, fs.ErrNotExist)
 	case err != nil:
 		return nil, fmt.Errorf("%s: cannot be read: %w", path, err)
 	}
@@ -195,6 +196,7 @@ func defaults(folder string) *Config {
 			RememberFor:         30 * 24 * time.Hour,
 			CookieName:          "sallyport",
 			AccessTokenLifetime: 15 * time.Minute,
+			KeepPost:            1 << 20,
 		},
 		TwoFactor: TwoFactor{
 			Issuer:            "Sallyport",

@@ -167,6 +167,17 @@ func (p *tab) wantApp(user string) {
 	}
 }
 
+func TestTheFragmentOfTheAddressIsKeptOverASignIn(t *testing.T) {
+	g := startGateway(t, settings{Upstreams: proxied(startUpstream(t))})
+	p := startBrowser(t).open(t, g.URL)
+	p.visit("/page?x=1#row-3")
+	p.givePassword("alice", password)
+	p.setUp()
+	if address := value(p, "reading the address", chromedp.Location()); address != g.URL+"/page?x=1#row-3" {
+		t.Errorf("the sign-in ended at %s", address)
+	}
+}
+
 func TestASignInNeedsNoMouse(t *testing.T) {
 	up := startUpstream(t)
 	g := startGateway(t, settings{Upstreams: proxied(up)})

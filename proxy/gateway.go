@@ -30,10 +30,14 @@ type Options struct {
 	// passed on. It must not need the store. nil: there are no such tokens, and every Authorization header passes.
 	OwnBearer func(*http.Request) bool
 
-	// Watch gives a context that ends when the identity's session does, derived from ctx, and a function that stops the
-	// watching; it is called for each request forwarded with an identity, and cuts WebSockets and event streams short. nil:
-	// what is under way when a session ends runs to its own end.
-	Watch func(ctx context.Context, id *session.Identity) (context.Context, context.CancelFunc)
+	// Watch gives a context, derived from ctx, that ends when the identity's session does or when still, asked anew, has
+	// an error for its owner, and a function that stops the watching. The context's cause is [session.ErrNone], the error of
+	// still, or why it could not be found out. Watch is called for each request forwarded with an identity, and cuts
+	// WebSockets and event streams short. nil: what is under way when a session ends runs to its own end.
+	Watch func(ctx context.Context, id *session.Identity, still func(*session.Identity) error) (context.Context, context.CancelFunc)
+
+	// Forms keeps form posts over a sign-in. nil: they are answered like any other request.
+	Forms Forms
 
 	// Guard is the script for pages of upstreams with SessionGuard; needed where there is such an upstream.
 	Guard Guard
@@ -46,12 +50,25 @@ type Options struct {
 // and JSON otherwise. Its methods are called from many goroutines.
 type Answers interface {
 	// SignIn answers a request that needs more assurance than it has. id is nil, or an identity with one factor
-	// where two are needed.
+	// where two are needed. A CORS preflight from an origin whose pages may read the answer is answered as allowed:
+	// the app is asked when the request itself comes.
 	SignIn(w http.ResponseWriter, r *http.Request, id *session.Identity)
 
 	// Refuse answers 400, 403, 404, 502, 503 or 504. requestID is what the log line of the failure has, for the person to
 	// quote, or "".
 	Refuse(w http.ResponseWriter, r *http.Request, status int, requestID string)
+}
+
+// Forms looks after form posts whose sender has to sign in before they can be forwarded. Its methods are called from
+// many goroutines.
+type Forms interface {
+	// Keep puts a request that needs more assurance than it has aside, for the person to send once they have it, and
+	// answers it. false: it is not one to be kept, and nothing was answered. id is as in [Answers].
+	Keep(w http.ResponseWriter, r *http.Request, id *session.Identity) bool
+
+	// Restore gives the request to forward for one that may pass: r itself, or the one that was kept and that r, of the
+	// same method, host and target, asks to send now. false: it has answered, and nothing is forwarded.
+	Restore(w http.ResponseWriter, r *http.Request, id *session.Identity) (*http.Request, bool)
 }
 
 // Gateway decides on requests and forwards those that may pass. It does not change once made, so any number of
@@ -184,13 +201,21 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if id != nil && g.options.Forms != nil {
+		if r, ok = g.options.Forms.Restore(w, r, id); !ok {
+			return
+		}
+	}
 	ctx := r.Context()
 	if id != nil && g.options.Watch != nil {
 		var stop context.CancelFunc
-		ctx, stop = g.options.Watch(ctx, id)
+		ctx, stop = g.options.Watch(ctx, id, v.demand.still)
 		defer stop()
 	}
 	p := &passage{gateway: g, verdict: v, origin: from, host: host, id: id, w: w, in: r}
+	if id != nil && needsConsent(r, &from) && !g.ownBearer(r) && !g.consents(ctx, p) {
+		return
+	}
 	p.serve(ctx)
 }
 
@@ -200,8 +225,11 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from 
 	if v.demand.policy != Bypass && v.demand.policy != Deny {
 		var err error
 		if id, err = g.options.Identify(r); err != nil {
-			requestID := newRequestID()
-			g.options.Log.Warn("who asks could not be found out", "request_id", requestID, "upstream", v.route.name, "cause", err)
+			requestID, level := newRequestID(), slog.LevelWarn
+			if r.Context().Err() != nil {
+				level = slog.LevelDebug // the client has gone, and anybody can go
+			}
+			g.options.Log.Log(r.Context(), level, "who asks could not be found out", "request_id", requestID, "upstream", v.route.name, "cause", err)
 			g.options.Answers.Refuse(w, r, http.StatusServiceUnavailable, requestID)
 			return nil, false
 		}
@@ -209,7 +237,9 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from 
 	switch v.demand.decide(id) {
 	case allowed:
 	case needsSignIn:
-		g.options.Answers.SignIn(w, r, id)
+		if g.options.Forms == nil || !g.options.Forms.Keep(w, r, id) {
+			g.options.Answers.SignIn(w, r, id)
+		}
 		return nil, false
 	default:
 		no := refusal{status: http.StatusForbidden, why: v.demand.words(forbidden, id)}

@@ -33,8 +33,8 @@ func guardedOptions(j *journal) Options {
 	return o
 }
 
-// answering gives every request the same head lines and body, and its length.
-func answering(body string, head ...string) func(net.Conn, *bufio.Reader, received) {
+// sending gives every request the same head lines and body, and its length.
+func sending(body string, head ...string) func(net.Conn, *bufio.Reader, received) {
 	return func(conn net.Conn, _ *bufio.Reader, _ received) {
 		fmt.Fprintf(conn, "%s\r\nContent-Length: %d\r\n\r\n%s", strings.Join(head, "\r\n"), len(body), body)
 	}
@@ -115,7 +115,7 @@ func TestAPageOfAGuardedUpstreamGetsTheScript(t *testing.T) {
 		"to be shown":                  {okay, htmlType, "Content-Disposition: inline; filename=a.html"},
 		"with a policy that allows it": {okay, htmlType, "Content-Security-Policy: default-src 'self'"},
 	} {
-		j := newJournal(t, answering(markup, append(head, `ETag: "1"`, "Accept-Ranges: bytes", "Content-MD5: x", "Last-Modified: Mon, 23 Nov 2026 10:00:00 GMT")...))
+		j := newJournal(t, sending(markup, append(head, `ETag: "1"`, "Accept-Ranges: bytes", "Content-MD5: x", "Last-Modified: Mon, 23 Nov 2026 10:00:00 GMT")...))
 		addr := start(t, guardedOptions(j))
 		res, body := send(t, addr, get("/x", page, "Accept-Encoding: gzip, br", `If-None-Match: "1"`, "If-Modified-Since: Mon, 23 Nov 2026 10:00:00 GMT"))
 		if body != want {
@@ -162,7 +162,7 @@ func TestWhatIsNoPageOfAPersonsPassesByteForByte(t *testing.T) {
 		{"two policies, the second against it", ask, []string{okay, htmlType, "Content-Security-Policy: script-src 'self'", "Content-Security-Policy: script-src 'none'"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			j := newJournal(t, answering(markup, append(c.head, `ETag: "1"`)...))
+			j := newJournal(t, sending(markup, append(c.head, `ETag: "1"`)...))
 			res, body := send(t, start(t, guardedOptions(j)), c.ask)
 			if body != markup || res.ContentLength != int64(len(markup)) || res.Header.Get("Etag") != `"1"` {
 				t.Errorf("got %d bytes %q, ETag %q", res.ContentLength, body, res.Header.Get("Etag"))
@@ -172,7 +172,7 @@ func TestWhatIsNoPageOfAPersonsPassesByteForByte(t *testing.T) {
 }
 
 func TestAnUpstreamWithoutTheGuardIsAskedAndAnsweredAsEver(t *testing.T) {
-	j := newJournal(t, answering(markup, okay, htmlType))
+	j := newJournal(t, sending(markup, okay, htmlType))
 	o := guardedOptions(j)
 	o.Upstreams[0].SessionGuard = false
 	_, body := send(t, start(t, o), get("/x", page, "Accept-Encoding: br", `If-None-Match: "1"`))
@@ -193,7 +193,7 @@ func TestHeadOfAGuardedPageAnswersAsTheUpstreamDoes(t *testing.T) {
 }
 
 func TestThePageThatAnswersAFormIsGuardedToo(t *testing.T) {
-	j := newJournal(t, answering(markup, okay, htmlType))
+	j := newJournal(t, sending(markup, okay, htmlType))
 	_, body := send(t, start(t, guardedOptions(j)), request("POST", "/x", page, "Content-Length: 0"))
 	if !strings.Contains(body, testTag) {
 		t.Errorf("got %q", body)

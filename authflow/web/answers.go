@@ -10,9 +10,14 @@ import (
 )
 
 // SignIn answers a proxied request that needs more assurance than it has: a page load is led to the page of
-// the next step, anything else is told as JSON. id is nil where nobody is signed in.
+// the next step, anything else is told as JSON, in words that a page of another of our origins can read too. id is
+// nil where nobody is signed in.
 func (s *Server) SignIn(w http.ResponseWriter, r *http.Request, id *session.Identity) {
 	s.guard(w)
+	if s.preflight(w, r) {
+		return
+	}
+	fromOther := s.allowOrigin(w, r)
 	step, err := s.Flow.Next(r.Context(), id)
 	if err != nil {
 		s.fail(w, r, err)
@@ -27,17 +32,19 @@ func (s *Server) SignIn(w http.ResponseWriter, r *http.Request, id *session.Iden
 	if id != nil {
 		code, words = "2FA_REQUIRED", "This needs a second factor."
 	}
-	writeJSON(w, http.StatusUnauthorized, failure{Error: words, Code: code, LoginURL: withReturn(s.pathOf(step), s.pageBehind(r))})
+	writeJSON(w, http.StatusUnauthorized, failure{Error: words, Code: code, LoginURL: s.loginURL(r, s.pathOf(step), fromOther)})
 }
 
 // pageBehind is the page that sent a background request, as far as the browser says and it is one of ours:
 // where to come back to after a sign-in, since the request itself is no page.
 func (s *Server) pageBehind(r *http.Request) string {
 	u, err := url.Parse(r.Referer())
-	if err != nil || u.Host == "" || u.Host != r.Host {
+	if err != nil || u.Host == "" {
 		return ""
 	}
-	u.Scheme, u.Host = "", ""
+	if u.Host == r.Host {
+		u.Scheme, u.Host = "", ""
+	}
 	return s.returnTo(r, u.String())
 }
 
@@ -56,6 +63,7 @@ var refusals = map[int]error{
 // request id is what the log line of the same failure holds.
 func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, code int, requestID string) {
 	s.guard(w)
+	s.allowOrigin(w, r)
 	a := answerFor(refusals[code])
 	if s.PageLoad(r) || r.Header.Get("Sec-Fetch-Mode") == "navigate" { // a form that was sent, too
 		s.errorPage(w, r, a, requestID)

@@ -7,6 +7,7 @@
 package web
 
 import (
+	"context"
 	"html/template"
 	"log/slog"
 	"net/http"
@@ -17,10 +18,11 @@ import (
 
 	"sallyport/authflow"
 	"sallyport/authflow/cookie"
+	"sallyport/authflow/session"
 	"sallyport/templates"
 )
 
-// Options are what the pages need to know. All are set.
+// Options are what the pages need to know. All are set but KeepPost, which may be 0.
 type Options struct {
 	Flow      *authflow.Flow
 	Codec     *cookie.Codec
@@ -29,6 +31,7 @@ type Options struct {
 	PublicURL *url.URL // the origin that browsers use
 	Hosts     []string // of the upstreams, with or without a port: where a person may be sent back to
 	Product   string   // what the pages call the gateway
+	KeepPost  int64    // the longest form post that is kept over a sign-in, in bytes; 0: none is
 	// ClientAddr says where a request came from, trusted proxies taken into account.
 	ClientAddr func(*http.Request) netip.Addr
 	// PageLoad says whether a browser asks for a page, which can be answered by one.
@@ -36,6 +39,8 @@ type Options struct {
 	// Route says whether target, on the host of r where it names none, is a route, and whether that route
 	// asks for two factors.
 	Route func(r *http.Request, target *url.URL) (twoFactor, found bool)
+	// Alive says who a session belongs to while it lives: session.ErrNone, or the store's error.
+	Alive func(ctx context.Context, key string) (*session.Identity, error)
 	Log   *slog.Logger
 }
 
@@ -73,6 +78,7 @@ func (s *Server) routeTable() map[string]methods {
 		"/account":        {"GET": s.showAccount},
 		"/logout":         {"GET": s.showLogout, "POST": s.postLogout},
 		signedInPath:      {"GET": s.showSignedIn},
+		keptPath:          {"GET": s.showKept, "POST": s.form(s.postDropKept)},
 
 		"/account/recovery-codes": {"POST": s.form(s.postNewCodes)},
 		"/account/disable-2fa":    {"POST": s.form(s.postDisable)},
