@@ -93,6 +93,32 @@ func TestTheScriptGoesBehindHeadOrBeforeTheFirstElementHoweverThePageComes(t *te
 	}
 }
 
+func FuzzAPageGetsTheScriptOnceAtMostAndAtTheSamePlaceHoweverItComes(f *testing.F) {
+	for _, marked := range guardPlaces {
+		f.Add(strings.Replace(marked, "|", "", 1))
+	}
+	const tag = "<GUARD>"
+	f.Fuzz(func(t *testing.T, plain string) {
+		if strings.Contains(plain, tag) {
+			return // nothing could be told apart
+		}
+		read := func(r io.Reader) string {
+			got, err := io.ReadAll(&guardedPage{ReadCloser: io.NopCloser(r), tag: []byte(tag)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(got)
+		}
+		whole, piecemeal := read(strings.NewReader(plain)), read(iotest.OneByteReader(strings.NewReader(plain)))
+		if whole != piecemeal {
+			t.Errorf("%q: at once %q, byte by byte %q", plain, whole, piecemeal)
+		}
+		if strings.Replace(whole, tag, "", 1) != plain {
+			t.Errorf("%q became %q", plain, whole)
+		}
+	})
+}
+
 func TestAPageThatBreaksOffBreaksOffWithTheScriptInIt(t *testing.T) {
 	broken := errors.New("broken off")
 	for _, plain := range []string{"", "<ht", "<html><head>", "<html><head><title>"} {
