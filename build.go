@@ -26,6 +26,7 @@ import (
 	"sallyport/authflow/web"
 	"sallyport/config"
 	"sallyport/proxy"
+	"sallyport/static"
 )
 
 // lasting are the parts that outlive a reload of the configuration.
@@ -70,6 +71,7 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	g.proxy, err = proxy.New(proxy.Options{
 		Upstreams: upstreams, AuthPath: cfg.Server.AuthPath, CookieNames: jar.Names(), TrustedProxies: cfg.Server.TrustedProxies,
 		Identify: pages.Identify, OwnBearer: pages.OwnBearer, Watch: pages.Watch, Forms: pages, Answers: pages, Log: l.log,
+		Guard: proxy.Guard{Script: cfg.Server.AuthPath + "/static/" + static.Asset("guard.js"), IdleTimeout: cfg.Session.IdleTimeout},
 	})
 	if err != nil {
 		return nil, err
@@ -123,7 +125,8 @@ func proxyUpstreams(cfg *config.Config, log *slog.Logger) ([]proxy.Upstream, err
 		}
 		p := proxy.Upstream{
 			Name: u.Name, Hosts: u.Hosts, Path: u.Path, URL: u.URL, Policy: policy, Groups: u.Access.Groups,
-			Where: fmt.Sprintf("%s:%d", cfg.Path, u.Line),
+			Where:        fmt.Sprintf("%s:%d", cfg.Path, u.Line),
+			SessionGuard: u.SessionGuard,
 		}
 		if p.Forwarding, err = forwarding(fmt.Sprintf("upstreams[%d].tls", i), u); err != nil {
 			return nil, err

@@ -121,6 +121,7 @@ type Upstream struct {
 	Timeouts        Timeouts      `key:"timeouts"`
 	MaxBodySize     Size          `key:"max_body_size"` // 0: any
 	FlushInterval   FlushInterval `key:"flush_interval"`
+	SessionGuard    bool          `key:"session_guard"` // its pages get the gateway's script that keeps the session
 }
 
 // UpstreamTLS is the client side of TLS to an upstream. An empty CAFile means the system's own authorities, an

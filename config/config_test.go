@@ -175,7 +175,7 @@ func everyUpstream(t *testing.T, in func(name string) string) []Upstream {
 		},
 		{Name: "forward.example.com", Hosts: []string{"forward.example.com"}, Path: "/", Access: Access{Policy: "two_factor"}, Line: 50},
 		{Name: "forward.example.com-8080-deep-er", Hosts: []string{"forward.example.com:8080"}, Path: "/deep/er", Access: Access{Policy: "two_factor"}, Line: 51},
-		{Name: "upstream4", Path: "/", URL: mustURL(t, "http://[::1]:4000"), Access: Access{Policy: "two_factor"}, Line: 53},
+		{Name: "upstream4", Path: "/", URL: mustURL(t, "http://[::1]:4000"), Access: Access{Policy: "two_factor"}, SessionGuard: true, Line: 53},
 		{
 			Name: "legacy", Path: "/legacy", URL: mustURL(t, "https://legacy.internal"), Access: Access{Policy: "two_factor"}, Line: 54,
 			StripPath: true, TLS: UpstreamTLS{CertFile: in("cert.pem"), KeyFile: in("key.pem"), ServerName: "legacy", InsecureSkipVerify: true},

@@ -24,6 +24,7 @@ func (c checker) upstreams(cfg *Config) {
 		}
 		c.forwarding(key, u)
 		c.access(key+".access", u)
+		c.sessionGuard(key+".session_guard", u)
 	}
 	c.names(cfg.Upstreams)
 	c.collisions(cfg.Upstreams)
@@ -122,6 +123,17 @@ func (c checker) groupsWork(key, policy string, groups []string) {
 		c.Report(key+".groups", "bypass asks nobody who they are, so groups would keep nobody out; use one_factor or two_factor")
 	case "deny":
 		c.Report(key+".groups", "deny turns everybody away, so groups would let nobody in; use one_factor or two_factor")
+	}
+}
+
+// sessionGuard finds a guard that could never guard anything.
+func (c checker) sessionGuard(key string, u *Upstream) {
+	switch {
+	case !u.SessionGuard:
+	case u.URL == nil:
+		c.Report(key, "is added to pages on their way through the gateway, and without a url none come through; take it out")
+	case u.Access.Policy == "bypass" && len(u.Access.Rules) == 0:
+		c.Report(key, "bypass asks nobody who they are, so there is no session to guard; take it out")
 	}
 }
 

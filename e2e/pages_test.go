@@ -75,6 +75,8 @@ func tourOfBeingSignedIn(p *tab, app *authenticator, inspect func(*tab, string))
 	p.visit("/auth/account")
 	p.wantPage(accountPage)
 	inspect(p, "account")
+	p.visit("/auth/signed-in")
+	inspect(p, "signed in over a page")
 	time.Sleep(5 * time.Second) // fresh_for: the authenticator can then be changed after one more code only
 	p.visit("/auth/account")
 	inspect(p, "account a while later")

@@ -39,6 +39,9 @@ type Options struct {
 	// Forms keeps form posts over a sign-in. nil: they are answered like any other request.
 	Forms Forms
 
+	// Guard is the script for pages of upstreams with SessionGuard; needed where there is such an upstream.
+	Guard Guard
+
 	Answers Answers
 	Log     *slog.Logger
 }
@@ -90,6 +93,9 @@ func New(o Options) (*Gateway, error) {
 	authPath, err := fold(o.AuthPath)
 	if err != nil || authPath == "" {
 		return nil, fmt.Errorf("proxy: auth path %q: want a folder below /, such as /auth", o.AuthPath)
+	}
+	if o.Guard.Script == "" && slices.ContainsFunc(o.Upstreams, func(u Upstream) bool { return u.SessionGuard }) {
+		return nil, errors.New("proxy: an upstream has SessionGuard, and there is no Guard")
 	}
 	g := &Gateway{authPath: authPath, cookies: slices.Clone(o.CookieNames), options: o, transports: map[wire]*http.Transport{}}
 	if g.table, err = newTable(o.Upstreams); err != nil {

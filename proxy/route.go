@@ -26,7 +26,8 @@ type Upstream struct {
 	Rules  []Rule
 	Where  string // where the entry was written, e.g. "config.yaml:12"; for errors and logs
 
-	Forwarding Forwarding
+	Forwarding   Forwarding
+	SessionGuard bool // its pages get the script of [Options.Guard]
 }
 
 // Forwarding is how requests are carried to an upstream, and answers back. The zero value passes both on as they
@@ -77,6 +78,7 @@ type route struct {
 	fallback       demand // where no rule applies
 	byPath         bool   // a decision or a boundary hangs on the path
 	byMethod       bool   // a decision hangs on the method
+	guard          bool   // pages get the guard's script
 }
 
 func newRoute(u Upstream) (*route, error) {
@@ -94,6 +96,7 @@ func newRoute(u Upstream) (*route, error) {
 		}
 	}
 	rt.byPath = rt.prefix != "" || rt.target != nil && rt.target.Path != ""
+	rt.guard = u.SessionGuard
 	for i, r := range u.Rules {
 		compiled, err := newRule(r, u.Groups)
 		if err != nil {

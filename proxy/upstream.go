@@ -133,6 +133,7 @@ func (p *passage) rewrite(pr *httputil.ProxyRequest) {
 		out.Header.Del("Upgrade")
 		out.Header.Del("Http2-Settings")
 	}
+	p.askForGuard(out.Header)
 	p.origin.setForwarded(out.Header)
 	if rt.forwarding.StripPath {
 		out.Header["X-Forwarded-Prefix"] = []string{rt.escapedPrefix}
@@ -209,6 +210,7 @@ func (p *passage) takeHome(res *http.Response) {
 	p.bringHome(res.Header)
 	p.verdict.route.forwarding.ResponseHeaders.apply(res.Header)
 	p.gateway.cookies.takeOffSet(res.Header)
+	p.addGuard(res) // after the headers have changed: the app's policy for scripts is among them
 	if p.silence != nil {
 		res.Body = p.silence.body(res.Body)
 	}

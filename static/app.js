@@ -80,6 +80,12 @@ for (const field of all('input[name="rd"]')) {
   if (location.hash && !field.value.includes("#")) field.value += location.hash;
 }
 
+// A sign-in that was laid over a page of an app ends here: the script in that page (guard.js) waits for this word.
+if (document.querySelector("[data-signed-in]")) {
+  new BroadcastChannel("sallyport").postMessage("signed in");
+  if (self === top) close();
+}
+
 // A form is sent once. It can be sent again when the page is come back to, or
 // when the answer stays away for long.
 const release = (form) => {

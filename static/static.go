@@ -15,7 +15,7 @@ import (
 
 // FS holds the files under their plain names.
 //
-//go:embed app.css app.js favicon.svg
+//go:embed app.css app.js guard.js favicon.svg
 var FS embed.FS
 
 // contentTypes are spelled out because mime.TypeByExtension asks the machine it runs on.

@@ -44,7 +44,7 @@ func TestNoOtherNameOpens(t *testing.T) {
 }
 
 func TestAssetsLoadNothingFromElsewhere(t *testing.T) {
-	for _, name := range []string{"app.css", "app.js"} {
+	for _, name := range []string{"app.css", "app.js", "guard.js"} {
 		content, err := fs.ReadFile(FS, name)
 		if err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ const (
 	RecoveryCodesPage = "recovery_codes.html"
 	AccountPage       = "account.html"
 	LogoutPage        = "logout.html"
+	SignedInPage      = "signed_in.html"
 	KeptPage          = "kept.html"
 	ErrorPage         = "error.html"
 )
@@ -177,6 +178,12 @@ type Moment struct {
 type Logout struct {
 	Base
 	Username string
+}
+
+// SignedIn ends a sign-in that was laid over a page of an app. Its script tells that page, and closes the
+// window where it may.
+type SignedIn struct {
+	Base
 }
 
 // Kept offers forms that were sent when the session had ended. Each is sent by a form that posts sallyport_kept to the

@@ -20,6 +20,7 @@ var pages = map[string]any{
 	RecoveryCodesPage: RecoveryCodes{},
 	AccountPage:       Account{},
 	LogoutPage:        Logout{},
+	SignedInPage:      SignedIn{},
 	KeptPage:          Kept{},
 	ErrorPage:         Error{},
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -153,6 +154,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request, err error) answ
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	a := s.explain(w, r, err)
 	if s.PageLoad(r) || isForm(r) {
+		s.allowFrame(w, cmp.Or(r.URL.Query().Get("rd"), r.PostForm.Get("rd")))
 		s.errorPage(w, r, a, "")
 		return
 	}

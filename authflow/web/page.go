@@ -154,7 +154,7 @@ func (s *Server) startOver(w http.ResponseWriter, r *http.Request, returnTo stri
 	a := s.explain(w, r, err)
 	page := s.loginPage(r, returnTo)
 	page.Error = a.words
-	s.render(w, a.status, templates.LoginPage, page)
+	s.renderStep(w, a.status, templates.LoginPage, page, returnTo)
 }
 
 // day writes a time for people.

@@ -54,7 +54,7 @@ func (s *Server) showEnroll(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		s.fail(w, r, err)
 	default:
-		s.render(w, http.StatusOK, templates.EnrollPage, page)
+		s.renderStep(w, http.StatusOK, templates.EnrollPage, page, page.ReturnTo)
 	}
 }
 
@@ -126,7 +126,7 @@ func (s *Server) enrollAgain(w http.ResponseWriter, r *http.Request, e authflow.
 		a.status, a.words = http.StatusBadRequest, "That code is not right. Check that the app shows this account and that the phone's clock is set automatically, then enter the code it shows now."
 	}
 	page.Error, page.Invite = a.words, r.PostForm.Get("invite")
-	s.render(w, a.status, templates.EnrollPage, page)
+	s.renderStep(w, a.status, templates.EnrollPage, page, page.ReturnTo)
 }
 
 var errStop = errors.New("web: the enrolment cannot go on")
@@ -154,9 +154,9 @@ func (s *Server) showCodes(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		s.fail(w, r, err)
 	default:
-		s.render(w, http.StatusOK, templates.RecoveryCodesPage, templates.RecoveryCodes{
+		s.renderStep(w, http.StatusOK, templates.RecoveryCodesPage, templates.RecoveryCodes{
 			Base: signedBase(s.base(r, ""), cur), Codes: shown.Codes, Username: cur.User.Username,
-		})
+		}, shown.Return)
 	}
 }
 

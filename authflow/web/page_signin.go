@@ -20,7 +20,7 @@ func (s *Server) loginPage(r *http.Request, returnTo string) templates.Login {
 }
 
 // showLogin asks for the first factor, unless the person is signed in as far as the place they are going to
-// asks for.
+// asks for, and does not want to begin a new session (again) before the end of this one.
 func (s *Server) showLogin(w http.ResponseWriter, r *http.Request) {
 	returnTo := s.returnTo(r, r.URL.Query().Get("rd"))
 	cur, err := s.signedIn(r)
@@ -28,7 +28,7 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	if cur != nil {
+	if cur != nil && !r.URL.Query().Has("again") {
 		if cur.Session.TwoFactor() || !s.demand(r, returnTo)(cur.User.Groups) {
 			s.goOn(w, r, returnTo)
 			return
@@ -37,10 +37,13 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	page := s.loginPage(r, returnTo)
+	if cur != nil {
+		page.Username = cur.User.Username
+	}
 	if r.URL.Query().Has("signed-out") {
 		page.Notice = "You are signed out."
 	}
-	s.render(w, http.StatusOK, templates.LoginPage, page)
+	s.renderStep(w, http.StatusOK, templates.LoginPage, page, returnTo)
 }
 
 // toStep leads somebody with one factor to the second.
@@ -57,6 +60,9 @@ func (s *Server) toStep(w http.ResponseWriter, r *http.Request, cur *authflow.Cu
 // ours (the account page, or nowhere), every route that they may reach is asked. The page of kept forms needs no
 // second factor: the route that a form goes to asks for it when it is sent.
 func (s *Server) demand(r *http.Request, returnTo string) func(groups []string) bool {
+	if below, laid := s.forPageBelow(returnTo); laid {
+		returnTo = s.returnTo(r, below)
+	}
 	target, err := url.Parse(returnTo)
 	if err == nil && target.Path == s.AuthPath+keptPath {
 		return func([]string) bool { return false }
@@ -90,7 +96,7 @@ func (s *Server) postLogin(w http.ResponseWriter, r *http.Request) {
 		a := s.explain(w, r, err)
 		page := s.loginPage(r, returnTo)
 		page.Username, page.Remember, page.Error = form.Get("username"), form.Get("remember") != "", a.words
-		s.render(w, a.status, templates.LoginPage, page)
+		s.renderStep(w, a.status, templates.LoginPage, page, returnTo)
 		return
 	}
 	s.afterStep(w, r, out)
@@ -135,7 +141,7 @@ func (s *Server) showChallenge(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	s.render(w, http.StatusOK, templates.ChallengePage, s.challengePage(r, pending))
+	s.renderStep(w, http.StatusOK, templates.ChallengePage, s.challengePage(r, pending), pending.Return)
 }
 
 func (s *Server) challengePage(r *http.Request, p *authflow.Pending) templates.Challenge {
@@ -167,9 +173,9 @@ func (s *Server) beginStepUp(w http.ResponseWriter, r *http.Request, returnTo st
 		s.fail(w, r, err)
 		return
 	}
-	s.render(w, http.StatusOK, templates.ChallengePage, s.challengePage(r, &authflow.Pending{
+	s.renderStep(w, http.StatusOK, templates.ChallengePage, s.challengePage(r, &authflow.Pending{
 		User: out.User, StepUp: true, Return: out.Return,
-	}))
+	}), out.Return)
 }
 
 func (s *Server) postChallenge(w http.ResponseWriter, r *http.Request) {
@@ -200,7 +206,7 @@ func (s *Server) postChallenge(w http.ResponseWriter, r *http.Request) {
 		a := s.explain(w, r, err)
 		page := s.challengePage(r, pending)
 		page.Error, page.Recovery = a.words, proof.Recovery != "" || len(typed) > 10
-		s.render(w, a.status, templates.ChallengePage, page)
+		s.renderStep(w, a.status, templates.ChallengePage, page, pending.Return)
 	}
 }
 

@@ -77,6 +77,7 @@ func (s *Server) routeTable() map[string]methods {
 		"/recovery-codes": {"GET": s.showCodes, "POST": s.form(s.postCodes)},
 		"/account":        {"GET": s.showAccount},
 		"/logout":         {"GET": s.showLogout, "POST": s.postLogout},
+		signedInPath:      {"GET": s.showSignedIn},
 		keptPath:          {"GET": s.showKept, "POST": s.form(s.postDropKept)},
 
 		"/account/recovery-codes": {"POST": s.form(s.postNewCodes)},
@@ -154,13 +155,13 @@ func allowed(actions methods) string {
 // contentSecurityPolicy has no form-action: browsers hold it against every redirect that follows a form,
 // and after a sign-in that redirect leads to an app, which may lead anywhere.
 const contentSecurityPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; " +
-	"connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+	"connect-src 'self'; base-uri 'none'"
 
 // guard sets the headers that every answer of the gateway's own has.
 func (s *Server) guard(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", contentSecurityPolicy)
+	h.Set("Content-Security-Policy", contentSecurityPolicy+"; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	// Not no-referrer: with it browsers send "Origin: null" along with our own forms.
