@@ -4,12 +4,13 @@
 //
 // The way of a request, each step in the file of its name:
 //
-//	front      methods, targets and hosts that no handler should see are refused
-//	forwarded  who is asking, and by which origin: the peer, or what a trusted proxy says
-//	route      host and path choose the upstream
-//	path       one canonical spelling of the path, judged and forwarded alike
-//	access     what the upstream's rules ask for, and whether the identity meets it
-//	identity   headers that a client must not send come off, the identity goes on
-//	cookies    the gateway's own cookies come off, in both directions
-//	upstream   httputil.ReverseProxy, its transport, and what becomes of its errors
+//	front        methods, targets and hosts that no handler should see are refused
+//	forwarded    who is asking, and by which origin: the peer, or what a trusted proxy says
+//	route        host and path choose the upstream
+//	path         one canonical spelling of the path, judged and forwarded alike
+//	access       what the upstream's rules ask for, and whether the identity meets it
+//	identity     headers that a client must not send come off, the identity goes on
+//	cookies      the gateway's own cookies come off, in both directions
+//	forwardauth  the same decision for a front proxy that forwards the request itself
+//	upstream     httputil.ReverseProxy, its transport, and what becomes of its errors
 package proxy

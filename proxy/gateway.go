@@ -46,7 +46,11 @@ type Answers interface {
 	// where two are needed.
 	SignIn(w http.ResponseWriter, r *http.Request, id *session.Identity)
 
-	// Refuse answers 400, 403, 404, 502, 503 or 504. requestID is what the log line of the failure has, for the person to
+	// SignInFor is SignIn toward a front proxy, about a request r with an absolute URL. status is how it sends a page
+	// load to the login page: 302, or 401 with a Location.
+	SignInFor(w http.ResponseWriter, r *http.Request, id *session.Identity, status int)
+
+	// Refuse answers 400, 403, 404, 405, 502, 503 or 504. requestID is what the log line of the failure has, for the person to
 	// quote, or "".
 	Refuse(w http.ResponseWriter, r *http.Request, status int, requestID string)
 }
@@ -102,6 +106,13 @@ func (g *Gateway) ClientAddr(r *http.Request) netip.Addr {
 	host, _ := parseAuthority(r.Host)
 	from, _ := g.origin(r, host)
 	return from.client
+}
+
+// Secure says whether the client speaks https, by what the gateway itself sees or a trusted proxy says.
+func (g *Gateway) Secure(r *http.Request) bool {
+	host, _ := parseAuthority(r.Host)
+	from, _ := g.origin(r, host)
+	return from.secure
 }
 
 // question is everything about a request that the decision hangs on, apart from who asks.
@@ -174,7 +185,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, r, *no)
 		return
 	}
-	id, ok := g.admit(w, r, v, &from)
+	id, ok := g.admit(w, r, v, &from, g.options.Answers)
 	if !ok {
 		return
 	}
@@ -189,21 +200,21 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // admit finds out who asks, unless the policy is bypass, and answers the request itself where it may not pass.
-func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from *origin) (*session.Identity, bool) {
+func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from *origin, answers Answers) (*session.Identity, bool) {
 	var id *session.Identity
 	if v.demand.policy != Bypass && v.demand.policy != Deny {
 		var err error
 		if id, err = g.options.Identify(r); err != nil {
 			requestID := newRequestID()
 			g.options.Log.Warn("who asks could not be found out", "request_id", requestID, "upstream", v.route.name, "cause", err)
-			g.options.Answers.Refuse(w, r, http.StatusServiceUnavailable, requestID)
+			answers.Refuse(w, r, http.StatusServiceUnavailable, requestID)
 			return nil, false
 		}
 	}
 	switch v.demand.decide(id) {
 	case allowed:
 	case needsSignIn:
-		g.options.Answers.SignIn(w, r, id)
+		answers.SignIn(w, r, id)
 		return nil, false
 	default:
 		no := refusal{status: http.StatusForbidden, why: "refused by " + v.demand.where}

@@ -30,6 +30,8 @@ type Options struct {
 	Product   string   // what the pages call the gateway
 	// ClientAddr says where a request came from, trusted proxies taken into account.
 	ClientAddr func(*http.Request) netip.Addr
+	// Secure says whether the client speaks https, trusted proxies taken into account.
+	Secure func(*http.Request) bool
 	// PageLoad says whether a browser asks for a page, which can be answered by one.
 	PageLoad func(*http.Request) bool
 	// Route says whether target, on the host of r where it names none, is a route, and whether that route
