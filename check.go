@@ -18,7 +18,6 @@ import (
 	"golang.org/x/term"
 
 	"sallyport/authflow/password"
-	"sallyport/authflow/seal"
 	"sallyport/authflow/users"
 	"sallyport/config"
 )
@@ -39,10 +38,7 @@ func checkCommand(_ context.Context, args []string, t terminal) error {
 	_, errRedis := redisTLS(cfg.Store.Redis.TLS)
 	var errBuild error
 	if dir != nil {
-		var keys *seal.Keyring
-		if keys, errBuild = seal.New(make([]byte, seal.MinKey)); errBuild == nil {
-			_, errBuild = build(cfg, lasting{log: slog.New(slog.DiscardHandler), keys: keys, passwords: password.NewChecker(password.Limits{})}, dir)
-		}
+		_, errBuild = buildUnopened(cfg, dir)
 	}
 	for _, err := range []*error{&errTLS, &errRedis, &errBuild} {
 		if *err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -170,26 +171,26 @@ func (c *usersCall) setDisabled(disabled bool, what string) error {
 }
 
 func (c *usersCall) invite(ctx context.Context) error {
-	u, err := c.find()
-	if err != nil {
-		return err
-	}
-	e, err := c.enrolments(ctx)
-	if err != nil {
-		return err
-	}
-	defer e.close()
-	made, err := e.invite(ctx, u.Subject)
-	if err != nil {
-		return err
-	}
-	if err := c.say("Invitation for %s, good once and for %d days:", u.Username, made.Life/(24*time.Hour)); err != nil {
-		return err
-	}
-	return c.say("%s", made.Code)
+	return c.withEnrolments(ctx, func(u users.User, e enrolments) error {
+		made, err := e.invite(ctx, u.Subject)
+		if err != nil {
+			return err
+		}
+		return c.say("Invitation for %s, good once and for %d days:\n%s", u.Username, made.Life/(24*time.Hour), made.Code)
+	})
 }
 
 func (c *usersCall) reset(ctx context.Context) error {
+	return c.withEnrolments(ctx, func(u users.User, e enrolments) error {
+		if err := e.reset(ctx, u.Subject); err != nil {
+			return err
+		}
+		return c.say("%s has no second factor any more, and their sessions have ended", u.Username)
+	})
+}
+
+// withEnrolments runs an action on the second factor of the user that the call names.
+func (c *usersCall) withEnrolments(ctx context.Context, action func(users.User, enrolments) error) error {
 	u, err := c.find()
 	if err != nil {
 		return err
@@ -198,11 +199,7 @@ func (c *usersCall) reset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer e.close()
-	if err := e.reset(ctx, u.Subject); err != nil {
-		return err
-	}
-	return c.say("%s has no second factor any more, and their sessions have ended", u.Username)
+	return errors.Join(action(u, e), e.close())
 }
 
 func (c *usersCall) say(format string, args ...any) error {

@@ -217,7 +217,7 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from 
 		answers.SignIn(w, r, id)
 		return nil, false
 	default:
-		no := refusal{status: http.StatusForbidden, why: "refused by " + v.demand.where}
+		no := refusal{status: http.StatusForbidden, why: v.demand.words(forbidden, id)}
 		if id != nil {
 			no.user = id.Username
 		}

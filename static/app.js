@@ -74,6 +74,12 @@ for (const button of all("[data-reveal]")) {
   field.form.addEventListener("submit", () => reveal(false));
 }
 
+// What stands after "#" in an address is not sent to a server, but browsers carry it along over redirects: here
+// it is put back onto the address that the sign-in leads to.
+for (const field of all('input[name="rd"]')) {
+  if (location.hash && !field.value.includes("#")) field.value += location.hash;
+}
+
 // A form is sent once. It can be sent again when the page is come back to, or
 // when the answer stays away for long.
 const release = (form) => {

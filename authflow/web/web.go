@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"sallyport/authflow"
 	"sallyport/authflow/cookie"
@@ -124,8 +125,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, errCrossOrigin)
 		return
 	}
+	// A body of ours is small, so a client that is slow with it holds a connection and sends nothing useful.
+	// Where the connection takes no deadline, the server's own bounds hold.
+	_ = http.NewResponseController(w).SetReadDeadline(s.Flow.Now().Add(bodyWithin))
 	action(w, r)
 }
+
+// bodyWithin is how long a client may take to send the body of a request to the pages or the API.
+const bodyWithin = 20 * time.Second
 
 func allowed(actions methods) string {
 	var names []string

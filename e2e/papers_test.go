@@ -1,0 +1,48 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestTheConfigurationsOfThePapersWorkAsTheyStand(t *testing.T) {
+	for name, configuration := range map[string]string{
+		"config.example.yaml": read(t, "config.example.yaml"),
+		"README.md":           firstYAML(t, read(t, "README.md")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := &gateway{t: t, Dir: t.TempDir()}
+			g.write("config.yaml", configuration)
+			add := exec.Command(binary, "users", "add", "alice")
+			add.Dir, add.Stdin = g.Dir, strings.NewReader(password+"\n")
+			if out, err := add.CombinedOutput(); err != nil {
+				t.Fatalf("sallyport users add alice: %v: %s", err, out)
+			}
+			g.run("check")
+		})
+	}
+}
+
+// read returns a file of the repository's top folder.
+func read(t *testing.T, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// firstYAML returns the first block of YAML in a Markdown text.
+func firstYAML(t *testing.T, markdown string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(markdown, "```yaml\n")
+	block, _, closed := strings.Cut(rest, "\n```")
+	if !found || !closed {
+		t.Fatal("no block of YAML in it")
+	}
+	return block + "\n"
+}

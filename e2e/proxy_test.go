@@ -1,0 +1,345 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/coder/websocket"
+)
+
+// policies is one upstream that is open here, closed there.
+func policies(up *upstream) string {
+	return fmt.Sprintf(`
+  - url: %q
+    access:
+      policy: deny
+      rules:
+        - { paths: ["/public/*"], policy: bypass }
+        - { paths: ["/app/*", "/events", "/socket", "/set-cookie", "/garbage"], policy: one_factor }
+        - { paths: ["/secret/*"], policy: two_factor }
+        - { paths: ["/admin/*"], groups: [admins], policy: one_factor }`, up.URL)
+}
+
+func TestWhoIsNotSignedInIsSentToSignInOrTold(t *testing.T) {
+	up := startUpstream(t)
+	g := startGateway(t, settings{Upstreams: policies(up)})
+	c := g.client()
+	html := c.with("Accept", "text/html,application/xhtml+xml")
+	pages := map[string]answer{
+		"a navigation":                       c.page("/app/x?y=z"),
+		"an old browser's page load":         html.get("/app/x?y=z"),
+		"a HEAD of an old browser":           html.do("HEAD", "/app/x?y=z", ""),
+		"a navigation that accepts anything": c.with("Sec-Fetch-Mode", "navigate").get("/app/x?y=z"),
+	}
+	for name, a := range pages {
+		t.Run(name, func(t *testing.T) {
+			where, err := url.Parse(a.want(302).Header.Get("Location"))
+			if err != nil || where.Path != "/auth/login" {
+				t.Fatalf("Location is %q, want the login page", a.Header.Get("Location"))
+			}
+			if rd := where.Query().Get("rd"); rd != "/app/x?y=z" && rd != g.URL+"/app/x?y=z" {
+				t.Errorf("rd is %q, want the page asked for", rd)
+			}
+		})
+	}
+	programs := map[string]answer{
+		"a program":                c.get("/app/x"),
+		"a script's fetch":         html.with("Sec-Fetch-Mode", "cors").get("/app/x"),
+		"a script of an old page":  html.with("X-Requested-With", "XMLHttpRequest").get("/app/x"),
+		"a form":                   html.do("POST", "/app/x", ""),
+		"a form of a page it left": c.with("Sec-Fetch-Mode", "navigate").do("POST", "/app/x", ""),
+	}
+	for name, a := range programs {
+		t.Run(name, func(t *testing.T) {
+			a.t = t
+			if login := a.want(401, "UNAUTHENTICATED").text("loginUrl"); !strings.Contains(login, "/auth/login") {
+				t.Errorf("loginUrl is %q, want the login page", login)
+			}
+		})
+	}
+	up.untouched()
+}
+
+func TestOneFactorIsNotTwo(t *testing.T) {
+	up := startUpstream(t)
+	g := startGateway(t, settings{Upstreams: policies(up), Users: []user{{Name: "alice"}, {Name: "bob"}}})
+	enrolled := g.client()
+	enrolled.enrol("alice")
+	enrolled.get("/secret/x").want(200)
+
+	// Somebody without an authenticator is asked to set one up before the first session, as the recipe says.
+	g.client().login("bob").want(403, "2FA_SETUP_REQUIRED")
+	up.forget()
+
+	// A browser gets there by the pages: /app/ asks for the password alone.
+	c := g.client()
+	c.form("/auth/login", "username", "bob", "password", password, "rd", "/app/x").want(303)
+	c.get("/app/x").want(200)
+	up.forget()
+	c.get("/secret/x").want(401, "2FA_REQUIRED")
+	if to := c.page("/secret/x").want(302).Header.Get("Location"); !strings.Contains(to, "/auth/enroll") {
+		t.Errorf("a page load is sent to %q, want the enrolment", to)
+	}
+	up.untouched()
+}
+
+func TestWhoIsNotAllowedIsTold(t *testing.T) {
+	up := startUpstream(t)
+	g := startGateway(t, settings{Upstreams: policies(up), Users: []user{{Name: "alice", Groups: "admins"}, {Name: "bob", Groups: "staff"}}})
+	admin, other := g.client(), g.client()
+	admin.enrol("alice")
+	other.enrol("bob")
+	admin.get("/admin/x").want(200)
+	up.forget()
+	other.get("/admin/x").want(403, "FORBIDDEN")
+	if a := other.page("/admin/x").want(403); !strings.Contains(a.Body, "<h1>") {
+		t.Errorf("a page load gets no page: %s", a.Body)
+	}
+	admin.get("/elsewhere").want(403, "FORBIDDEN")
+	g.client().do("TRACE", "/public/x", "").want(405)
+	up.untouched()
+}
+
+func TestTheUpstreamSeesWhoItIsAndNoForgery(t *testing.T) {
+	up := startUpstream(t)
+	g := startGateway(t, settings{Upstreams: policies(up), Users: []user{{Name: "alice", Groups: "admins, staff"}}})
+	c := g.client()
+	c.enrol("alice")
+	genuine := map[string]string{
+		"Remote-User": "alice", "Remote-Email": "alice@example.com", "Remote-Name": "Alice Example",
+		"Remote-Groups": "admins,staff", "X-Forwarded-User": "alice",
+	}
+	forgeries := []string{
+		"Remote-User", "remote-user", "REMOTE-USER", "Remote_User", "remote_user", "Remote.User", "Remote~User", "Remote-User-",
+		"Remote_Groups", "Remote-Email", "REMOTE_NAME", "X-Forwarded-User", "X_Forwarded_User", "X_Forwarded.User",
+	}
+	up.forget()
+	for _, name := range forgeries {
+		forged := *c
+		forged.header = http.Header{name: {"mallory", "root"}, "Connection": {"Remote-User, X-Forwarded-User"}}
+		forged.get("/app/x").want(200)
+		seen := up.only()
+		for header, want := range genuine {
+			if got := seen.named(header); !slices.Equal(got, []string{want}) {
+				t.Errorf("with a forged %s the upstream sees %s %q, want %q", name, header, got, want)
+			}
+		}
+		anonymous := *g.client()
+		anonymous.header = http.Header{name: {"mallory"}}
+		anonymous.get("/public/x").want(200)
+		seen = up.only()
+		for header := range genuine {
+			if got := seen.named(header); len(got) != 0 {
+				t.Errorf("with a forged %s the upstream sees %s %q of nobody", name, header, got)
+			}
+		}
+	}
+}
+
+func TestForwardingHeadersAreTheGatewaysOwn(t *testing.T) {
+	up := startUpstream(t)
+	older := func(c *client) *client {
+		return c.with("X-Forwarded-For", "203.0.113.9").with("X-Forwarded-Proto", "https").
+			with("X-Forwarded-Host", "apps.example").with("X-Forwarded-Port", "8443")
+	}
+	newer := func(c *client) *client {
+		return c.with("Forwarded", "for=203.0.113.9;proto=https;host=apps.example:8443")
+	}
+	t.Run("from anybody", func(t *testing.T) {
+		g := startGateway(t, settings{Upstreams: policies(up)})
+		up.forget()
+		newer(older(g.client())).with("X-Real-Ip", "203.0.113.9").with("X-Original-Url", "/secret/x").
+			with("X_Forwarded_For", "203.0.113.9").with("X-Rewrite-Url", "/secret/x").get("/public/x").want(200)
+		seen := up.only()
+		_, port, _ := strings.Cut(g.Address, ":")
+		for header, want := range map[string][]string{
+			"X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {g.Address},
+			"X-Forwarded-Port": {port}, "Forwarded": nil, "X-Real-Ip": nil, "X-Original-Url": nil, "X-Rewrite-Url": nil,
+		} {
+			if got := seen.named(header); !slices.Equal(got, want) {
+				t.Errorf("%s is %q, want %q", header, got, want)
+			}
+		}
+		if seen.Host != g.Address || seen.Target != "/public/x" {
+			t.Errorf("the upstream is asked for %s of %s, want /public/x of %s", seen.Target, seen.Host, g.Address)
+		}
+	})
+	t.Run("from a trusted proxy", func(t *testing.T) {
+		g := startGateway(t, settings{Upstreams: policies(up), Trusted: "127.0.0.0/8"})
+		up.forget()
+		for family, c := range map[string]*client{"X-Forwarded-*": older(g.client()), "Forwarded": newer(g.client())} {
+			c.get("/public/x").want(200)
+			seen := up.only()
+			for header, want := range map[string]string{
+				"X-Forwarded-For": "203.0.113.9, 127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Port": "8443",
+			} {
+				if got := strings.Join(seen.named(header), ", "); got != want {
+					t.Errorf("by %s: %s is %q, want %q", family, header, got, want)
+				}
+			}
+			if got := strings.Join(seen.named("X-Forwarded-Host"), ", "); !strings.HasPrefix(got, "apps.example") {
+				t.Errorf("by %s: X-Forwarded-Host is %q, want apps.example", family, got)
+			}
+		}
+		newer(g.client()).with("X-Forwarded-For", "198.51.100.7").get("/public/x").want(400)
+		up.untouched()
+	})
+}
+
+func TestTheGatewaysCookiesStayBetweenItAndTheBrowser(t *testing.T) {
+	up := startUpstream(t)
+	g := startGateway(t, settings{Upstreams: policies(up)})
+	c := g.client()
+	c.enrol("alice")
+	here, err := url.Parse(g.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ours []string
+	for _, cookie := range c.http.Jar.Cookies(here) {
+		ours = append(ours, cookie.Name)
+	}
+	if len(ours) == 0 {
+		t.Fatal("the client holds no cookie of the gateway's")
+	}
+	c.http.Jar.SetCookies(here, []*http.Cookie{{Name: "basket", Value: "apples"}})
+	up.forget()
+	c.get("/app/x").want(200)
+	if got := up.only().Header["Cookie"]; !slices.Equal(got, []string{"basket=apples"}) {
+		t.Errorf("the upstream sees the cookies %q, want its own alone", got)
+	}
+	a := c.get("/set-cookie?name=theme&name=" + strings.Join(ours, "&name=")).want(200)
+	if got := a.Header["Set-Cookie"]; !slices.Equal(got, []string{"theme=upstream"}) {
+		t.Errorf("the browser is told to set %q, want theme alone", got)
+	}
+	c.get("/auth/me").want(200)
+}
+
+func TestAnUpstreamsFaultShowsNothingOfIt(t *testing.T) {
+	up := startUpstream(t)
+	gone, stuck := freeAddress(t), stuckAddress(t)
+	g := startGateway(t, settings{Upstreams: fmt.Sprintf(`
+  - { path: /gone, url: "http://%s", access: { policy: bypass } }
+  - { path: /stuck, url: "http://%s", access: { policy: bypass } }
+  - { path: /garbage, url: %q, access: { policy: bypass } }`, gone, stuck, up.URL)})
+	for path, status := range map[string]int{"/gone/": 502, "/garbage": 502, "/stuck/": 504} {
+		program, page := g.client().get(path), g.client().page(path)
+		for _, a := range []answer{program.want(status), page.want(status)} {
+			for _, secret := range []string{gone, stuck, hostOf(t, up.URL), "127.0.0.1", "dial", "goroutine", "connection refused"} {
+				if strings.Contains(a.Body, secret) {
+					t.Errorf("%s: the answer holds %q: %s", a.what, secret, a.Body)
+				}
+			}
+		}
+		if id := program.text("requestId"); !strings.Contains(g.log(), id) {
+			t.Errorf("%s: the log does not know the request %s", path, id)
+		}
+		if !strings.Contains(page.Body, "<h1>") {
+			t.Errorf("%s: a page load gets no page: %s", path, page.Body)
+		}
+	}
+}
+
+func TestAWebSocketPasses(t *testing.T) {
+	up := startUpstream(t)
+	g := startGateway(t, settings{Upstreams: policies(up)})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c := g.client()
+	if _, response, err := websocket.Dial(ctx, "ws://"+g.Address+"/socket", nil); err == nil || response == nil || response.StatusCode != 401 {
+		t.Errorf("without a session: %v %v, want 401", response, err)
+	}
+	up.untouched()
+	c.enrol("alice")
+	socket, _, err := websocket.Dial(ctx, "ws://"+g.Address+"/socket", &websocket.DialOptions{HTTPClient: &http.Client{Jar: c.http.Jar}})
+	if err != nil {
+		t.Fatalf("opening the WebSocket: %v", err)
+	}
+	defer socket.CloseNow()
+	for _, message := range []string{"hello", strings.Repeat("long ", 5000)} {
+		if err := socket.Write(ctx, websocket.MessageText, []byte(message)); err != nil {
+			t.Fatal(err)
+		}
+		if _, got, err := socket.Read(ctx); err != nil || string(got) != message {
+			t.Fatalf("the echo is %.20q, %v, want %.20q", got, err, message)
+		}
+	}
+	if seen := up.only(); seen.Header.Get("Remote-User") != "alice" {
+		t.Errorf("the upstream sees %q, want alice", seen.Header.Get("Remote-User"))
+	}
+	foreign := http.Header{"Origin": {"https://evil.example"}}
+	_, response, err := websocket.Dial(ctx, "ws://"+g.Address+"/socket", &websocket.DialOptions{HTTPClient: &http.Client{Jar: c.http.Jar}, HTTPHeader: foreign})
+	if err == nil || response == nil || response.StatusCode != 403 {
+		t.Errorf("from another site: %v %v, want 403", response, err)
+	}
+	up.untouched()
+}
+
+func TestAnEventStreamArrivesEventByEvent(t *testing.T) {
+	up := startUpstream(t)
+	g := startGateway(t, settings{Upstreams: policies(up)})
+	c := g.client()
+	c.enrol("alice")
+	request, err := http.NewRequestWithContext(t.Context(), "GET", g.URL+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	lines := bufio.NewReader(response.Body)
+	if line, err := lines.ReadString('\n'); err != nil || line != "data: first\n" {
+		t.Fatalf("the first event is %q, %v", line, err)
+	}
+	close(up.second) // only now does the upstream send the second
+	if rest, err := io.ReadAll(lines); err != nil || !strings.Contains(string(rest), "data: second") {
+		t.Errorf("then comes %q, %v", rest, err)
+	}
+}
+
+func TestTheLongestPathOfTheHostWins(t *testing.T) {
+	wiki, docs, any := startUpstream(t), startUpstream(t), startUpstream(t)
+	g := startGateway(t, settings{Upstreams: fmt.Sprintf(`
+  - { hosts: [wiki.example.test], url: %q, access: { policy: bypass } }
+  - { hosts: [wiki.example.test], path: /docs, url: %q, access: { policy: bypass } }
+  - { path: /any, url: %q, access: { policy: bypass } }`, wiki.URL, docs.URL, any.URL)})
+	for _, test := range []struct {
+		host, path string
+		status     int
+		to         *upstream
+	}{
+		{"wiki.example.test", "/page?q=a;b&c=%zz", 200, wiki},
+		{"WIKI.example.test.", "/page", 200, wiki},
+		{"wiki.example.test", "/docs", 200, docs},
+		{"wiki.example.test", "/docs/page", 200, docs},
+		{"wiki.example.test", "/docsish", 200, wiki},
+		{"other.example.test", "/any/page", 200, any},
+		{"other.example.test", "/page", 404, nil},
+		{"wiki.example.test", "/docs/../page", 400, nil},
+		{"wiki.example.test", "/docs%2fpage", 400, nil},
+		{"wiki.example.test", "/docs//page", 400, nil},
+	} {
+		a := g.client().with("Host", test.host).get(test.path)
+		if a.Status != test.status {
+			t.Errorf("%s%s: status %d, want %d", test.host, test.path, a.Status, test.status)
+		}
+		for _, up := range []*upstream{wiki, docs, any} {
+			if up == test.to {
+				if seen := up.only(); seen.Target != test.path {
+					t.Errorf("%s%s: the upstream is asked for %s", test.host, test.path, seen.Target)
+				}
+			} else {
+				up.untouched()
+			}
+		}
+	}
+}

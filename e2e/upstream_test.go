@@ -1,0 +1,173 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/coder/websocket"
+)
+
+// upstream is an app that knows nothing of signing in and keeps a journal of what reaches it.
+//
+//	/events     a stream of two server-sent events, the second when the test says so
+//	/socket     a WebSocket that sends back what it gets
+//	/set-cookie sets the cookies that the query names
+//	/garbage    an answer that is not HTTP
+//	any other   the request's headers as JSON
+type upstream struct {
+	t      *testing.T
+	URL    string
+	server *httptest.Server
+	// second lets /events send its second event.
+	second chan struct{}
+
+	mu      sync.Mutex
+	journal []received
+}
+
+// received is one request as the upstream saw it.
+type received struct {
+	Method, Target, Host string
+	Header               http.Header
+}
+
+func startUpstream(t *testing.T) *upstream {
+	t.Helper()
+	u := &upstream{t: t, second: make(chan struct{})}
+	u.server = httptest.NewServer(u)
+	u.URL = u.server.URL
+	t.Cleanup(u.server.Close)
+	return u
+}
+
+func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	u.mu.Lock()
+	u.journal = append(u.journal, received{Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: r.Header.Clone()})
+	u.mu.Unlock()
+	switch r.URL.Path {
+	case "/events":
+		u.sendEvents(w, r)
+	case "/socket":
+		u.echo(w, r)
+	case "/set-cookie":
+		for _, name := range r.URL.Query()["name"] {
+			http.SetCookie(w, &http.Cookie{Name: name, Value: "upstream"})
+		}
+	case "/garbage":
+		u.sendGarbage(w)
+	default:
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(r.Header); err != nil {
+			u.t.Errorf("upstream: answering %s: %v", r.RequestURI, err)
+		}
+	}
+}
+
+func (u *upstream) sendEvents(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	fmt.Fprint(w, "data: first\n\n")
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		u.t.Errorf("upstream: flushing: %v", err)
+	}
+	select {
+	case <-u.second:
+		fmt.Fprint(w, "data: second\n\n")
+	case <-r.Context().Done():
+	}
+}
+
+func (u *upstream) echo(w http.ResponseWriter, r *http.Request) {
+	c, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return // Accept has answered
+	}
+	defer c.CloseNow()
+	for {
+		kind, message, err := c.Read(r.Context())
+		if err != nil {
+			return // the client has closed it
+		}
+		if err := c.Write(r.Context(), kind, message); err != nil {
+			return
+		}
+	}
+}
+
+func (u *upstream) sendGarbage(w http.ResponseWriter) {
+	c, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		u.t.Errorf("upstream: taking the connection over: %v", err)
+		return
+	}
+	defer c.Close()
+	fmt.Fprint(c, "this is not HTTP\r\n\r\n")
+}
+
+// requests returns the journal so far.
+func (u *upstream) requests() []received {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return append([]received(nil), u.journal...)
+}
+
+// forget empties the journal.
+func (u *upstream) forget() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.journal = nil
+}
+
+// only returns the single request of the journal, and empties it.
+func (u *upstream) only() received {
+	u.t.Helper()
+	seen := u.requests()
+	if len(seen) != 1 {
+		u.t.Fatalf("the upstream saw %d requests, want 1: %v", len(seen), seen)
+	}
+	u.forget()
+	return seen[0]
+}
+
+// untouched fails the test where anything has reached the upstream.
+func (u *upstream) untouched() {
+	u.t.Helper()
+	if seen := u.requests(); len(seen) != 0 {
+		u.t.Errorf("the upstream saw %v, want nothing", seen)
+	}
+	u.forget()
+}
+
+// named returns the values of all headers whose folded name equals name's: lower case, each run of other than
+// letters and digits as one dash. That is how a CGI-style server reads them.
+func (r received) named(name string) []string {
+	var values []string
+	for key, v := range r.Header {
+		if fold(key) == fold(name) {
+			values = append(values, v...)
+		}
+	}
+	return values
+}
+
+func fold(name string) string {
+	words := strings.FieldsFunc(strings.ToLower(name), func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < '0' || c > '9')
+	})
+	return strings.Join(words, "-")
+}
+
+// hostOf returns the host:port of a URL.
+func hostOf(t *testing.T, raw string) string {
+	t.Helper()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
+}
