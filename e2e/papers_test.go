@@ -12,6 +12,7 @@ func TestTheConfigurationsOfThePapersWorkAsTheyStand(t *testing.T) {
 	for name, configuration := range map[string]string{
 		"config.example.yaml": read(t, "config.example.yaml"),
 		"README.md":           firstYAML(t, read(t, "README.md")),
+		"docs/forward-auth":   firstYAML(t, read(t, "docs/forward-auth/README.md")),
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := &gateway{t: t, Dir: t.TempDir()}
