@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // admin is what server.admin_listen serves: for those who run the gateway, never for the public.
@@ -20,10 +23,7 @@ func (s *server) admin() http.Handler {
 		}
 		fmt.Fprintln(w, "ready")
 	})
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		metrics.WritePrometheus(w, true)
-	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
 	return mux
 }
 
@@ -41,15 +41,28 @@ func (s *server) ready(ctx context.Context) error {
 	return err
 }
 
+// metrics are what /metrics tells, of this server alone.
+type metrics struct {
+	registry *prometheus.Registry
+	duration *prometheus.HistogramVec
+}
+
+func newMetrics() *metrics {
+	m := &metrics{registry: prometheus.NewRegistry(), duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "sallyport_request_duration_seconds", Help: "Requests by class of status, and the time to the end of the answer.",
+		Buckets: prometheus.ExponentialBuckets(0.001, 4, 8), // 1 ms to 16 s
+	}, []string{"class"})}
+	m.registry.MustRegister(m.duration, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
 // counted counts requests by class of status and measures the time to their end.
-func counted(next http.Handler) http.Handler {
+func (m *metrics) counted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		sw := &statusWriter{ResponseWriter: w}
 		defer func() {
-			class := fmt.Sprintf(`{class="%dxx"}`, sw.status/100)
-			metrics.GetOrCreateCounter("sallyport_requests_total" + class).Inc()
-			metrics.GetOrCreateHistogram("sallyport_request_duration_seconds" + class).UpdateDuration(began)
+			m.duration.WithLabelValues(strconv.Itoa(sw.status/100) + "xx").Observe(time.Since(began).Seconds())
 		}()
 		next.ServeHTTP(sw, r)
 	})

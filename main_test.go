@@ -282,8 +282,8 @@ func TestTheAdminListenerSaysWhetherTheGatewayIsReadyAndTheMainOneDoesNot(t *tes
 	if code, body := get("/readyz"); code != 200 {
 		t.Errorf("ready: %d %s", code, body)
 	}
-	counted(a.server).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/auth/healthz", nil))
-	if code, body := get("/metrics"); code != 200 || !strings.Contains(body, `sallyport_requests_total{class="2xx"}`) {
+	a.server.metrics.counted(a.server).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/auth/healthz", nil))
+	if code, body := get("/metrics"); code != 200 || !strings.Contains(body, `sallyport_request_duration_seconds_count{class="2xx"} 1`) {
 		t.Errorf("metrics: %d %.300s", code, body)
 	}
 	redis.Stop()

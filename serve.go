@@ -44,6 +44,7 @@ type server struct {
 	last lasting
 	kv   *openStore
 
+	metrics                                  *metrics
 	listener, adminListener, controlListener net.Listener
 
 	current     atomic.Pointer[gateway]
@@ -54,7 +55,7 @@ type server struct {
 // start opens and checks everything that a gateway needs before it answers the first request. Where
 // something is wrong nothing is left open.
 func start(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *server, err error) {
-	s := &server{cfg: cfg, log: log, stopWatch: func() {}}
+	s := &server{cfg: cfg, log: log, metrics: newMetrics(), stopWatch: func() {}}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -145,7 +146,7 @@ func (s *server) run(ctx context.Context) error {
 		go func() { failed <- s.serveOn(srv, l) }()
 	}
 	if s.adminListener != nil {
-		handler = counted(s)
+		handler = s.metrics.counted(s)
 	}
 	serve(handler, s.listener)
 	serve(s.admin(), s.adminListener)

@@ -353,8 +353,10 @@ func TestWithInvitationsAPasswordAloneNeverEnrols(t *testing.T) {
 		f.wants(err, ErrInvite, what)
 	}
 	e, secret := begin()
+	_, err = f.ConfirmEnrolment(t.Context(), e, Confirmation{Code: f.code(secret, 0), Invite: "mistyped"}, here)
+	f.wants(err, ErrInvite, "mistyped")
 	if _, err := f.ConfirmEnrolment(t.Context(), e, Confirmation{Code: f.code(secret, 0), Invite: invite}, here); err != nil {
-		t.Fatal(err)
+		t.Fatalf("the same code with the right invitation: %v", err)
 	}
 	if err := f.RemoveAuthenticator(t.Context(), "file:alice", ""); err != nil {
 		t.Fatal(err)

@@ -144,7 +144,7 @@ func (f *Flow) ConfirmEnrolment(ctx context.Context, e Enroller, given Confirmat
 	if given.Secret != "" && subtle.ConstantTimeCompare([]byte(bare(given.Secret)), secret) != 1 {
 		return nil, fmt.Errorf("%w: the secret is not the one that was handed out last", ErrBadRequest)
 	}
-	step, err := f.matchFirst(ctx, e, record, user, string(secret), given.Code, client)
+	step, err := f.matchFirst(ctx, e, record, user, string(secret), given, client)
 	if err != nil {
 		return nil, err
 	}
@@ -176,15 +176,16 @@ func bare(secret string) string {
 	return strings.ToUpper(strings.ReplaceAll(secret, " ", ""))
 }
 
-// matchFirst counts and checks the first code of a new secret.
-func (f *Flow) matchFirst(ctx context.Context, e Enroller, record string, user users.User, secret, typed string, client Client) (int64, error) {
-	code, ok := totp.Code(typed)
+// matchFirst counts and checks the first code of a new secret. The same code with another invitation is another
+// attempt: the code may have been right.
+func (f *Flow) matchFirst(ctx context.Context, e Enroller, record string, user users.User, secret string, given Confirmation, client Client) (int64, error) {
+	code, ok := totp.Code(given.Code)
 	if !ok {
 		return 0, ErrWrongCode
 	}
 	var err error
 	if e.Challenge != nil {
-		err = f.attempt(ctx, record, user.Subject, code, client)
+		err = f.attempt(ctx, record, user.Subject, code+given.Invite, client)
 	} else {
 		err = f.countCode(ctx, user.Subject, client) // a session is not used up by wrong codes, its owner is slowed
 	}

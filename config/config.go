@@ -142,7 +142,7 @@ func Load(path string) (*Config, error) {
 	data, err := strictyaml.ReadFile(path, strictyaml.MaxSize)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: there is no such file; name another with --config, or begin with a copy of config.example.yaml: %w", path, err)
+		return nil, fmt.Errorf("%s: %w; name another with --config, or begin with a copy of config.example.yaml", path, fs.ErrNotExist)
 	case err != nil:
 		return nil, fmt.Errorf("%s: cannot be read: %w", path, err)
 	}

@@ -246,7 +246,7 @@ func TestTheExampleHoldsEveryKey(t *testing.T) {
 
 func TestAMissingFileIsSaidInWords(t *testing.T) {
 	_, err := Load(filepath.Join(t.TempDir(), "config.yaml"))
-	if err == nil || !strings.Contains(err.Error(), "config.yaml: there is no such file; name another with --config") {
+	if err == nil || !strings.Contains(err.Error(), "config.yaml: file does not exist; name another with --config") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -105,7 +105,7 @@ func TestAFileEditedIntoNonsenseLeavesTheOldOneInForce(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the log says that it is gone", func() bool { return log.count("there is no users file") == 1 })
+	eventually(t, "the log says that it is gone", func() bool { return log.count("create the users file with") == 1 })
 	if err := d.Reload(); err == nil {
 		t.Error("Reload gives no error")
 	}

@@ -102,7 +102,7 @@ func edit(path string, create bool, change func(document) ([]setting, error)) er
 	case errors.Is(err, fs.ErrNotExist) && create:
 		data = []byte("users: {}\n")
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s: there is no users file; create it with: sallyport users add NAME: %w", path, err)
+		return fmt.Errorf("%s: %w; create the users file with: sallyport users add NAME", path, fs.ErrNotExist)
 	case err != nil:
 		return err
 	}

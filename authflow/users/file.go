@@ -55,7 +55,7 @@ func read(path string) (*snapshot, error) {
 	data, err := strictyaml.ReadFile(path, strictyaml.MaxSize)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: there is no users file; create it with: sallyport users add NAME: %w", path, err)
+		return nil, fmt.Errorf("%s: %w; create the users file with: sallyport users add NAME", path, fs.ErrNotExist)
 	case err != nil:
 		return nil, fmt.Errorf("%s: cannot be read: %w", path, err)
 	}

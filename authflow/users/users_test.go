@@ -87,7 +87,7 @@ func TestAMissingFileSaysHowToCreateOne(t *testing.T) {
 		"Open":        func() error { _, err := Open(path, nil); return err }(),
 		"SetPassword": SetPassword(path, "alice", argonHash),
 	} {
-		if err == nil || !strings.Contains(err.Error(), path+": there is no users file; create it with: sallyport users add NAME") {
+		if err == nil || !strings.Contains(err.Error(), path+": file does not exist; create the users file with: sallyport users add NAME") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -139,11 +139,11 @@ func (s *Server) apiRefresh(c *call) (any, error) {
 	if err != nil {
 		return nil, authflow.ErrUnauthenticated
 	}
-	token, generation, err := readBearer(raw)
+	b, err := readBearer(raw)
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.Flow.Refresh(c.r.Context(), token, generation, client)
+	out, err := s.Flow.Refresh(c.r.Context(), b.token, b.generation, client)
 	if err != nil {
 		return nil, err
 	}

@@ -40,11 +40,11 @@ func (s *Server) OwnBearer(r *http.Request) bool {
 // that is no longer good does not fall back on a cookie.
 func (s *Server) current(r *http.Request) (*authflow.Current, error) {
 	if raw, err := s.Codec.Decode(cookie.Access, cookie.Bearer(r)); err == nil {
-		token, ends, err := readBearer(raw)
-		if err != nil || s.Flow.Now().Unix() >= ends {
+		b, err := readBearer(raw)
+		if err != nil || s.Flow.Now().Unix() >= b.ends {
 			return nil, authflow.ErrSessionEnded
 		}
-		return s.Flow.Authenticate(r.Context(), token, true)
+		return s.Flow.Authenticate(r.Context(), b.token, true)
 	}
 	raw, err := s.Codec.Decode(cookie.Session, s.Jar.Read(r, cookie.Session))
 	if err != nil {
@@ -143,8 +143,8 @@ func (s *Server) setPending(w http.ResponseWriter, out *authflow.Outcome) error 
 	return nil
 }
 
-// bearerTokens are what a bearer client gets. Both carry the session's token; an access token its own end,
-// a refresh token its generation.
+// bearerTokens are what a bearer client gets. Both carry the session's token, their generation, by which no two
+// are the same, and an end, which for a refresh token is the session's.
 type bearerTokens struct {
 	Success      bool   `json:"success"`
 	AccessToken  string `json:"accessToken"`
@@ -156,22 +156,37 @@ type bearerTokens struct {
 func (s *Server) bearerTokens(out *authflow.Outcome) (bearerTokens, error) {
 	now := s.Flow.Now()
 	ends := min(now.Add(s.Flow.Settings.AccessTokenLifetime).Unix(), out.Session.EndsAt)
-	access, err := s.Codec.Encode(cookie.Access, binary.BigEndian.AppendUint64(out.Token[:], uint64(ends)))
+	access, err := s.Codec.Encode(cookie.Access, bearer{out.Token, out.Session.Generation, ends}.payload())
 	if err != nil {
 		return bearerTokens{}, err
 	}
-	refresh, err := s.Codec.Encode(cookie.Refresh, binary.BigEndian.AppendUint64(out.Token[:], uint64(out.Session.Generation)))
+	refresh, err := s.Codec.Encode(cookie.Refresh, bearer{out.Token, out.Session.Generation, out.Session.EndsAt}.payload())
 	if err != nil {
 		return bearerTokens{}, err
 	}
 	return bearerTokens{Success: true, AccessToken: access, RefreshToken: refresh, TokenType: "Bearer", ExpiresIn: ends - now.Unix()}, nil
 }
 
-// readBearer takes apart what an access or a refresh token carries.
-func readBearer(raw []byte) (session.Token, int64, error) {
-	if len(raw) != len(session.Token{})+8 {
-		return session.Token{}, 0, authflow.ErrUnauthenticated
+// bearer is what an access or a refresh token carries.
+type bearer struct {
+	token      session.Token
+	generation int64
+	ends       int64 // Unix time
+}
+
+func (b bearer) payload() []byte {
+	out := binary.BigEndian.AppendUint64(b.token[:], uint64(b.generation))
+	return binary.BigEndian.AppendUint64(out, uint64(b.ends))
+}
+
+func readBearer(raw []byte) (bearer, error) {
+	const size = len(session.Token{})
+	if len(raw) != size+16 {
+		return bearer{}, authflow.ErrUnauthenticated
 	}
-	number := binary.BigEndian.Uint64(raw[len(session.Token{}):])
-	return session.Token(raw[:len(session.Token{})]), int64(number), nil
+	return bearer{
+		token:      session.Token(raw[:size]),
+		generation: int64(binary.BigEndian.Uint64(raw[size:])),
+		ends:       int64(binary.BigEndian.Uint64(raw[size+8:])),
+	}, nil
 }
