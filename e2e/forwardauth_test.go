@@ -35,6 +35,8 @@ func TestTheProxiesThatPeopleRunAskTheGateway(t *testing.T) {
 				"no spelling of a path gets round a rule":      noWayRound,
 				"a WebSocket goes through for whoever may ask": webSocketGoesThrough,
 				"clients cannot ask":                           clientsCannotAsk,
+				"a network is the client's own":                networkIsTheClients,
+				"no protocol but WebSocket is switched to":     noOtherProtocol,
 			} {
 				t.Run(what, func(t *testing.T) {
 					defer s.of(t)()
@@ -265,6 +267,28 @@ func webSocketGoesThrough(t *testing.T, s *site) {
 	}
 	if seen := s.app.only(); !slices.Equal(seen.named("Remote-User"), []string{"alice"}) {
 		t.Errorf("the app sees %q, want alice", seen.named("Remote-User"))
+	}
+}
+
+func networkIsTheClients(t *testing.T, s *site) {
+	c := s.client().with("X-Real-Ip", "10.1.2.3").with("X-Client-Ip", "10.1.2.3").with("Forwarded", "for=10.1.2.3")
+	for _, forged := range []string{"10.1.2.3", "10.1.2.3, 127.0.0.1", "127.0.0.1, 10.1.2.3"} {
+		c.with("X-Forwarded-For", forged).get("/lan/x").want(401)
+	}
+	s.app.untouched()
+	s.client().get("/here/x").want(200)
+	s.app.only()
+}
+
+func noOtherProtocol(t *testing.T, s *site) {
+	c := s.signedInAs("alice").with("Connection", "Upgrade, HTTP2-Settings").with("Upgrade", "h2c").with("HTTP2-Settings", "AAMAAABkAAQAAP__")
+	if a := c.get("/app/x"); a.Status != 200 && a.Status != 400 {
+		t.Errorf("status %d, want the request served without the switch, or refused", a.Status)
+	}
+	for _, seen := range s.app.requests() {
+		if seen.Header["Upgrade"] != nil {
+			t.Errorf("the app is asked to switch to %q", seen.Header["Upgrade"])
+		}
 	}
 }
 

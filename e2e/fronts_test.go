@@ -76,7 +76,9 @@ const wikiWithoutURL = `
       rules:
         - { paths: ["/public/*"], policy: bypass }
         - { paths: ["/admin/*"], groups: [admins], policy: one_factor }
-        - { paths: ["/secret/*"], policy: two_factor }`
+        - { paths: ["/secret/*"], policy: two_factor }
+        - { paths: ["/lan/*"], networks: [10.0.0.0/8], policy: bypass }
+        - { paths: ["/here/*"], networks: [127.0.0.0/8], policy: bypass }`
 
 // client is a client of the proxy, which asks for the site by its name.
 func (s *site) client() *client {
