@@ -111,7 +111,7 @@ func noForgery(t *testing.T, s *site) {
 	c := s.signedInAs("alice")
 	forgeries := []string{
 		"Remote-User", "remote-user", "REMOTE-USER", "Remote_User", "remote_user", "Remote.User", "Remote_Groups", "Remote-Groups",
-		"Remote-Email", "REMOTE_NAME", "X-Forwarded-User", "X_Forwarded_User", "X_Forwarded-User",
+		"Remote-Email", "REMOTE_NAME", "X-Forwarded-User", "X_Forwarded_User", "X_Forwarded-User", "X.Forwarded.User", "Remote~User",
 	}
 	for _, name := range forgeries {
 		forged := *c
@@ -142,8 +142,8 @@ func everyMethod(t *testing.T, s *site) {
 		if method == "POST" || method == "PUT" {
 			body = strings.Repeat("a form, ", 1000)
 		}
-		c.do(method, "/app/x?y=%2F&z", body).want(200)
-		if seen := s.app.only(); seen.Method != method || seen.Target != "/app/x?y=%2F&z" || seen.Header.Get("Remote-User") != "alice" {
+		c.do(method, "/app/x%2Cy?y=%2F&z", body).want(200)
+		if seen := s.app.only(); seen.Method != method || seen.Target != "/app/x%2Cy?y=%2F&z" || seen.Header.Get("Remote-User") != "alice" {
 			t.Errorf("%s: the app sees %s %s of %q", method, seen.Method, seen.Target, seen.Header.Get("Remote-User"))
 		}
 	}
