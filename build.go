@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 
@@ -34,6 +35,8 @@ type lasting struct {
 	kv        store.KV
 	keys      *seal.Keyring
 	passwords *password.Checker
+	// alive asks the gateway that is in force, for what a former one has under way.
+	alive func(ctx context.Context, sessionKey string) (*session.Identity, error)
 }
 
 // gateway is everything that one configuration makes.
@@ -51,7 +54,7 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	pages, err := web.New(web.Options{
 		Flow: g.flow, Codec: cookie.NewCodec(l.keys.Derive("cookie envelopes")), Jar: jar,
 		AuthPath: cfg.Server.AuthPath, PublicURL: cfg.Server.PublicURL, Hosts: upstreamHosts(cfg),
-		Product: cfg.TwoFactor.Issuer, Log: l.log, PageLoad: proxy.PageLoad,
+		Product: cfg.TwoFactor.Issuer, Log: l.log, PageLoad: proxy.PageLoad, Alive: l.alive,
 		ClientAddr: func(r *http.Request) netip.Addr { return g.proxy.ClientAddr(r) },
 		Secure:     func(r *http.Request) bool { return g.proxy.Secure(r) },
 		Route: func(r *http.Request, target *url.URL) (twoFactor, found bool) {

@@ -18,7 +18,6 @@ import (
 	"golang.org/x/term"
 
 	"sallyport/authflow/password"
-	"sallyport/authflow/users"
 	"sallyport/config"
 )
 
@@ -33,7 +32,7 @@ func checkCommand(_ context.Context, args []string, t terminal) error {
 	if err != nil {
 		return usageError{err}
 	}
-	dir, errUsers := users.Open(cfg.Users.File, slog.New(slog.DiscardHandler))
+	dir, errUsers := openUsers(cfg, slog.New(slog.DiscardHandler))
 	_, errTLS := serverTLS(cfg.Server.TLS)
 	_, errRedis := redisTLS(cfg.Store.Redis.TLS)
 	var errBuild error

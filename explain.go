@@ -48,7 +48,7 @@ func explainCommand(ctx context.Context, args []string, t terminal) error {
 	if err != nil {
 		return usageError{err}
 	}
-	dir, err := users.Open(cfg.Users.File, slog.New(slog.DiscardHandler))
+	dir, err := openUsers(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return usageError{err}
 	}
@@ -128,7 +128,10 @@ func printExplanation(w io.Writer, e proxy.Explanation, id *session.Identity, r 
 	fmt.Fprintf(w, "request    %s %s\nperson     %s\n", r.Method, r.URL, who)
 	if e.Policy == 0 {
 		fmt.Fprintf(w, "decision   %s\n", e.Decision)
-		return errNothingMatches
+		if e.Status == http.StatusNotFound {
+			return errNothingMatches
+		}
+		return nil
 	}
 	fmt.Fprintf(w, "upstream   %s\nrule       %s, policy %s\ndecision   %s\n", e.Upstream, e.Where, e.Policy, e.Decision)
 	if e.URL == nil {

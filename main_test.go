@@ -53,9 +53,16 @@ func (l *logBuffer) String() string {
 	return l.buf.String()
 }
 
+// startApp starts a gateway with extra at the end of its configuration.
 func startApp(t *testing.T, extra string) *app {
 	t.Helper()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stream" {
+			fmt.Fprint(w, "began\n")
+			http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+			return
+		}
 		fmt.Fprintf(w, "user=%s path=%s cookie=%s", r.Header.Get("Remote-User"), r.URL.Path, r.Header.Get("Cookie"))
 	}))
 	t.Cleanup(upstream.Close)
@@ -65,11 +72,11 @@ func startApp(t *testing.T, extra string) *app {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"alice", "bob"} {
-		if err := users.Add(a.file("users.yaml"), users.NewUser{Username: name, Email: name + "@example.com", PHC: phc}); err != nil {
+		if err := users.Add(a.file("users.yaml"), users.NewUser{Username: name, Email: name + "@example.com", Groups: []string{"staff"}, PHC: phc}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	a.write("config.yaml", "server: { listen: 127.0.0.1:0 }\nupstreams:\n  - { name: app, url: "+upstream.URL+" }\n"+extra)
+	a.write("config.yaml", "server: { listen: 127.0.0.1:0 }\nupstreams:\n  - { name: app, url: "+upstream.URL+", access: { groups: [staff] } }\n"+extra)
 	cfg, err := config.Load(a.file("config.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -119,6 +126,11 @@ func (a *app) call(c *http.Client, method, path, body, bearer string) (int, map[
 	if bearer != "" {
 		r.Header.Set("Authorization", "Bearer "+bearer)
 	}
+	return a.do(c, r)
+}
+
+func (a *app) do(c *http.Client, r *http.Request) (int, map[string]any) {
+	a.Helper()
 	resp, err := c.Do(r)
 	if err != nil {
 		a.Fatal(err)
@@ -135,7 +147,7 @@ func (a *app) call(c *http.Client, method, path, body, bearer string) (int, map[
 	return resp.StatusCode, answer
 }
 
-// expect is call with the status and the code, or another member, that must come.
+// expect is call with the status that must come.
 func (a *app) expect(c *http.Client, method, path, body, bearer string, status int) map[string]any {
 	a.Helper()
 	got, answer := a.call(c, method, path, body, bearer)
@@ -184,7 +196,7 @@ func TestTheRecipeWorksOnBothStores(t *testing.T) {
 			temp = a.expect(c, "POST", "/auth/login", login("alice", testPassword), "", 200)["tempToken"].(string)
 			a.expect(c, "POST", "/auth/2fa/verify", fmt.Sprintf(`{"tempToken":%q,"totpCode":%q}`, temp, a.code(secret, 1)), "", 200)
 			me := a.expect(c, "GET", "/auth/me", "", "", 200)
-			if fmt.Sprint(me["amr"]) != "[pwd otp]" || me["isTotpEnabled"] != true || fmt.Sprint(me["groups"]) != "[]" {
+			if fmt.Sprint(me["amr"]) != "[pwd otp]" || me["isTotpEnabled"] != true || fmt.Sprint(me["groups"]) != "[staff]" {
 				t.Errorf("me: %v", me)
 			}
 			other := a.browser()
@@ -204,7 +216,7 @@ func TestAChangedConfigurationIsTakenOverWholeOrNotAtAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.write("config.yaml", strings.Replace(string(good), "name: app,", "name: app, access: { policy: bypass },", 1))
+	a.write("config.yaml", strings.Replace(string(good), "groups: [staff]", "policy: bypass", 1))
 	a.server.reload(t.Context())
 	a.expect(c, "GET", "/x", "", "", 200)
 	a.write("config.yaml", strings.Replace(string(good), "name: app,", "name: app, acess: {},", 1))

@@ -5,18 +5,21 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"reflect"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"sallyport/authflow/password"
+	"sallyport/authflow/session"
 	"sallyport/authflow/users"
 	"sallyport/config"
 )
@@ -61,7 +64,7 @@ func start(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *server
 			s.close()
 		}
 	}()
-	dir, err := users.Open(cfg.Users.File, log)
+	dir, err := openUsers(cfg, log)
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -70,11 +73,11 @@ func start(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *server
 		return nil, usageError{fmt.Errorf("%s: %w", cfg.Path, err)}
 	}
 	s.certificate.Store(certificate)
-	if s.listener, err = listen(cfg.Server.Listen, "server.listen"); err != nil {
+	if s.listener, err = listen(cfg.Server.Listen, cfg.Path+": server.listen"); err != nil {
 		return nil, err
 	}
 	if cfg.Server.AdminListen != "" {
-		if s.adminListener, err = listen(cfg.Server.AdminListen, "server.admin_listen"); err != nil {
+		if s.adminListener, err = listen(cfg.Server.AdminListen, cfg.Path+": server.admin_listen"); err != nil {
 			return nil, err
 		}
 	}
@@ -85,7 +88,12 @@ func start(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *server
 	if s.kv, err = open(ctx, cfg, log); err != nil {
 		return nil, err
 	}
-	s.last = lasting{log: log, kv: s.kv, keys: keys, passwords: password.NewChecker(password.Limits{})}
+	s.last = lasting{
+		log: log, kv: s.kv, keys: keys, passwords: password.NewChecker(password.Limits{}),
+		alive: func(ctx context.Context, key string) (*session.Identity, error) {
+			return s.current.Load().flow.Alive(ctx, key)
+		},
+	}
 	if err := s.install(ctx, cfg, dir); err != nil {
 		return nil, usageError{fmt.Errorf("%s: %w", cfg.Path, err)}
 	}
@@ -95,6 +103,15 @@ func start(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *server
 		}
 	}
 	return s, nil
+}
+
+// openUsers reads the users file. Where there is none, the configuration names the wrong one.
+func openUsers(cfg *config.Config, log *slog.Logger) (*users.Directory, error) {
+	dir, err := users.Open(cfg.Users.File, log)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: users.file: %w", cfg.Path, err)
+	}
+	return dir, err
 }
 
 // listen opens a TCP port. The configuration is not wrong where another program has it.
@@ -128,6 +145,16 @@ func (s *server) install(ctx context.Context, cfg *config.Config, dir *users.Dir
 
 // ServeHTTP serves a request by the configuration that is in force when it comes.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p != http.ErrAbortHandler { // which only says that the answer broke off
+			s.log.Error("a request ended in a panic", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+		}
+		panic(http.ErrAbortHandler)
+	}()
 	s.current.Load().handler.ServeHTTP(w, r)
 }
 
@@ -191,7 +218,8 @@ func (s *server) serveOn(srv *http.Server, l net.Listener) error {
 func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" is refused like every target that is no path
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
 
@@ -232,7 +260,7 @@ func (s *server) reload(ctx context.Context) {
 	cfg, err := config.Load(s.cfg.Path)
 	var dir *users.Directory
 	if err == nil {
-		dir, err = users.Open(cfg.Users.File, s.log)
+		dir, err = openUsers(cfg, s.log)
 	}
 	var certificate *tls.Certificate
 	if err == nil {

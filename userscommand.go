@@ -70,7 +70,7 @@ func usersCommand(ctx context.Context, args []string, t terminal) error {
 
 // find returns the user that the call names.
 func (c *usersCall) find() (users.User, error) {
-	dir, err := users.Open(c.cfg.Users.File, slog.New(slog.DiscardHandler))
+	dir, err := openUsers(c.cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return users.User{}, usageError{err}
 	}
@@ -82,7 +82,7 @@ func (c *usersCall) find() (users.User, error) {
 }
 
 func (c *usersCall) list(ctx context.Context) error {
-	dir, err := users.Open(c.cfg.Users.File, slog.New(slog.DiscardHandler))
+	dir, err := openUsers(c.cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return usageError{err}
 	}

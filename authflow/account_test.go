@@ -209,6 +209,59 @@ func TestAStepUpGivesANewTokenAndKeepsTheEnd(t *testing.T) {
 	}
 }
 
+func TestAStepUpDoesNotBringBackASessionThatWasEndedMeanwhile(t *testing.T) {
+	f := newFixture(t, true)
+	secret, out := f.enrolled("alice")
+	cur := f.current(out)
+	asked, err := f.ChallengeSession(t.Context(), cur, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.SignOut(t.Context(), out.Token, here); err != nil {
+		t.Fatal(err)
+	}
+	client := here
+	client.Session = cur.Session // as a request has it that came before the sign-out
+	_, err = f.SecondFactor(t.Context(), asked.Challenge, Proof{TOTP: f.code(secret, 0)}, client)
+	f.wants(err, session.ErrNone, "the step-up")
+	if list, err := f.Sessions.List(t.Context(), "file:alice"); err != nil || len(list) != 0 {
+		t.Errorf("%d sessions live, %v", len(list), err)
+	}
+}
+
+func TestAnOldKeyCanBeRetiredOnceItsPeopleHaveSignedIn(t *testing.T) {
+	f := newFixture(t, true)
+	secret, _ := f.enrolled("alice")
+	old, next := bytes.Repeat([]byte{1}, seal.MinKey), bytes.Repeat([]byte{2}, seal.MinKey)
+	for _, ring := range [][][]byte{{next, old}, {next}} {
+		keys, err := seal.New(ring[0], ring[1:]...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Keys = keys
+		f.pass(time.Minute)
+		if _, err := f.second(f.challenged("alice"), f.code(secret, 0)); err != nil {
+			t.Errorf("with %d keys: %v", len(ring), err)
+		}
+	}
+}
+
+func TestARecoveryCodeThatConfirmsAChangeEndsTheOtherSessionsToo(t *testing.T) {
+	f := newFixture(t, true)
+	secret, mine := f.enrolled("alice")
+	other, err := f.second(f.challenged("alice"), f.code(secret, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	proof, _ := ReadProof(mine.RecoveryCodes[0])
+	if _, err := f.NewRecoveryCodes(t.Context(), f.current(mine), &proof, here); err != nil {
+		t.Fatal(err)
+	}
+	f.current(mine)
+	_, err = f.Authenticate(t.Context(), other.Token, false)
+	f.wants(err, ErrSessionEnded, "the other session")
+}
+
 func TestASessionEndsWithItsUserItsPasswordItsIdlenessAndItsLife(t *testing.T) {
 	for name, meanwhile := range map[string]func(*fixture, *Outcome){
 		"its user":     func(f *fixture, _ *Outcome) { f.dir.change("file:alice", func(u *users.User) { u.Disabled = true }) },
@@ -222,7 +275,7 @@ func TestASessionEndsWithItsUserItsPasswordItsIdlenessAndItsLife(t *testing.T) {
 			f.pass(15 * time.Minute)
 		},
 		"a sign-out": func(f *fixture, out *Outcome) {
-			if err := f.SignOut(f.Context(), out.Session, here); err != nil {
+			if err := f.SignOut(f.Context(), out.Token, here); err != nil {
 				f.Fatal(err)
 			}
 		},
@@ -314,7 +367,7 @@ func TestAPersonHasABoundedNumberOfSessionsAndSignOutsMakeRoom(t *testing.T) {
 	f := newFixture(t, false)
 	first := f.signInAs("alice")
 	for range session.MaxPerUser + 20 {
-		if err := f.SignOut(t.Context(), f.signInAs("alice").Session, here); err != nil {
+		if err := f.SignOut(t.Context(), f.signInAs("alice").Token, here); err != nil {
 			t.Fatal(err)
 		}
 	}

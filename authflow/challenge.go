@@ -221,16 +221,22 @@ func (f *Flow) signIn(ctx context.Context, user users.User, c *challenge, client
 			return nil, ErrNoChallenge
 		}
 		s = *old
+		s.Bearer = old.Bearer || client.Bearer
 	}
 	if second {
 		s.AMR, s.SecondFactorAt = []string{"pwd", "otp"}, now.Unix()
 	}
 	var err error
 	out := &Outcome{Step: StepDone, User: user, Return: c.Return, RecoveryLeft: -1}
-	if old != nil {
+	if c.Session != "" {
 		out.Token, out.Session, err = f.Sessions.Replace(ctx, old, s)
 	} else {
-		out.Token, out.Session, err = f.Sessions.Start(ctx, s)
+		if old != nil {
+			err = f.Sessions.Revoke(ctx, old)
+		}
+		if err == nil {
+			out.Token, out.Session, err = f.Sessions.Start(ctx, s)
+		}
 	}
 	if err != nil {
 		return nil, err

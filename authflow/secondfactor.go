@@ -110,6 +110,9 @@ func (f *Flow) acceptTOTP(a *authenticator, subject, code string) error {
 		return ErrWrongCode
 	}
 	a.LastStep = step
+	if f.Keys.Stale(a.Secret) {
+		a.Secret = f.Keys.Seal(secret, subject, fieldTOTP)
+	}
 	return nil
 }
 
@@ -137,6 +140,8 @@ func (f *Flow) confirm(ctx context.Context, cur *Current, proof *Proof, client C
 	if err := f.countCode(ctx, cur.User.Subject, client); err != nil {
 		return err
 	}
-	_, err := f.accept(ctx, cur.User.Subject, *proof, client)
-	return err
+	if _, err := f.accept(ctx, cur.User.Subject, *proof, client); err != nil || proof.Recovery == "" {
+		return err
+	}
+	return f.Sessions.RevokeAll(ctx, cur.User.Subject, cur.Session.Key) // as when one opens a session
 }

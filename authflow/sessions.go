@@ -37,18 +37,18 @@ func (f *Flow) current(s *session.Session, bearer bool) (*Current, error) {
 	return &Current{Session: s, User: user}, nil
 }
 
-// Alive says whether the session under the key still opens something for somebody: nil, [ErrSessionEnded],
-// or the store's error.
-func (f *Flow) Alive(ctx context.Context, key string) error {
+// Alive returns who the session under the key belongs to, as the directory knows them now, or
+// [session.ErrNone] where it opens nothing any more, or the store's error.
+func (f *Flow) Alive(ctx context.Context, key string) (*session.Identity, error) {
 	s, err := f.Sessions.Peek(ctx, key)
-	if errors.Is(err, session.ErrNone) {
-		return ErrSessionEnded
-	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = f.current(s, s.Bearer)
-	return err
+	cur, err := f.current(s, s.Bearer)
+	if err != nil {
+		return nil, session.ErrNone
+	}
+	return cur.Identity(), nil
 }
 
 // Identity is what the proxy needs to know of who makes a request.
@@ -76,9 +76,16 @@ func (f *Flow) Refresh(ctx context.Context, token session.Token, generation int6
 	return &Outcome{Step: StepDone, User: cur.User, Session: s, Token: token, RecoveryLeft: -1}, nil
 }
 
-// SignOut ends a session. It is no error where it has ended already.
-func (f *Flow) SignOut(ctx context.Context, s *session.Session, client Client) error {
-	if err := f.Sessions.Revoke(ctx, s); err != nil {
+// SignOut ends the session that the token opens. It is no error where it has ended already.
+func (f *Flow) SignOut(ctx context.Context, token session.Token, client Client) error {
+	s, err := f.Sessions.Peek(ctx, token.Key())
+	if errors.Is(err, session.ErrNone) {
+		return nil
+	}
+	if err == nil {
+		err = f.Sessions.Revoke(ctx, s)
+	}
+	if err != nil {
 		return err
 	}
 	f.Trail.Record(ctx, audit.Event{Kind: audit.SignedOut, Subject: s.Subject, Address: client.Address})

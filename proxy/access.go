@@ -118,6 +118,17 @@ func (d demand) decide(id *session.Identity) decision {
 	return allowed
 }
 
+// errNoLonger says that somebody may not have what they have under way any more.
+var errNoLonger = errors.New("the person may not have this any more")
+
+// still is nil while id meets the demand.
+func (d demand) still(id *session.Identity) error {
+	if d.decide(id) != allowed {
+		return errNoLonger
+	}
+	return nil
+}
+
 // rule is a Rule made ready for matching.
 type rule struct {
 	paths    []pattern

@@ -15,13 +15,20 @@ const forwardedMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 func Front(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status, words := inspect(r)
+		h := w.Header()
+		if len(r.TransferEncoding) > 0 {
+			// A chunked body may have come with a Content-Length too, which net/http has taken away by now. What
+			// follows such a body must not be read as a request (RFC 9112 section 6.1).
+			h.Set("Connection", "close")
+		}
 		if status == 0 {
 			next.ServeHTTP(w, r)
 			return
 		}
-		h := w.Header()
 		h.Set("Connection", "close")
 		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "same-origin")
 		if status == http.StatusMethodNotAllowed {
 			h.Set("Allow", forwardedMethods)
 		}

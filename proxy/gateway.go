@@ -30,10 +30,11 @@ type Options struct {
 	// passed on. It must not need the store. nil: there are no such tokens, and every Authorization header passes.
 	OwnBearer func(*http.Request) bool
 
-	// Watch gives a context that ends when the identity's session does, derived from ctx, and a function that stops the
-	// watching; it is called for each request forwarded with an identity, and cuts WebSockets and event streams short. nil:
-	// what is under way when a session ends runs to its own end.
-	Watch func(ctx context.Context, id *session.Identity) (context.Context, context.CancelFunc)
+	// Watch gives a context, derived from ctx, that ends when the identity's session does or when still, asked anew, has
+	// an error for its owner, and a function that stops the watching. The context's cause is [session.ErrNone], the error of
+	// still, or why it could not be found out. Watch is called for each request forwarded with an identity, and cuts
+	// WebSockets and event streams short. nil: what is under way when a session ends runs to its own end.
+	Watch func(ctx context.Context, id *session.Identity, still func(*session.Identity) error) (context.Context, context.CancelFunc)
 
 	Answers Answers
 	Log     *slog.Logger
@@ -192,7 +193,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	if id != nil && g.options.Watch != nil {
 		var stop context.CancelFunc
-		ctx, stop = g.options.Watch(ctx, id)
+		ctx, stop = g.options.Watch(ctx, id, v.demand.still)
 		defer stop()
 	}
 	p := &passage{gateway: g, verdict: v, origin: from, host: host, id: id, w: w, in: r}
@@ -205,8 +206,11 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from 
 	if v.demand.policy != Bypass && v.demand.policy != Deny {
 		var err error
 		if id, err = g.options.Identify(r); err != nil {
-			requestID := newRequestID()
-			g.options.Log.Warn("who asks could not be found out", "request_id", requestID, "upstream", v.route.name, "cause", err)
+			requestID, level := newRequestID(), slog.LevelWarn
+			if r.Context().Err() != nil {
+				level = slog.LevelDebug // the client has gone, and anybody can go
+			}
+			g.options.Log.Log(r.Context(), level, "who asks could not be found out", "request_id", requestID, "upstream", v.route.name, "cause", err)
 			answers.Refuse(w, r, http.StatusServiceUnavailable, requestID)
 			return nil, false
 		}

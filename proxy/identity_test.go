@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -240,7 +241,7 @@ func TestWhatIsUnderWayEndsWithItsSession(t *testing.T) {
 	})
 	o := options(fixture(j.url))
 	ended := make(chan context.CancelFunc, 1)
-	o.Watch = func(ctx context.Context, id *session.Identity) (context.Context, context.CancelFunc) {
+	o.Watch = func(ctx context.Context, _ *session.Identity, _ func(*session.Identity) error) (context.Context, context.CancelFunc) {
 		ctx, cancel := context.WithCancel(ctx)
 		ended <- cancel
 		return ctx, cancel
@@ -258,26 +259,35 @@ func TestWhatIsUnderWayEndsWithItsSession(t *testing.T) {
 	}
 }
 
-func TestASessionThatEndsBeforeTheAnswerLeadsToSignIn(t *testing.T) {
-	began := make(chan struct{}, 1)
+func TestASessionThatEndsBeforeTheAnswerIsAnsweredByWhatEndedIt(t *testing.T) {
+	began, causes := make(chan struct{}, 1), make(chan error, 1)
 	j := newJournal(t, func(conn net.Conn, _ *bufio.Reader, _ received) {
 		began <- struct{}{}
 		io.Copy(io.Discard, conn)
 	})
 	o := options(fixture(j.url))
-	o.Watch = func(ctx context.Context, id *session.Identity) (context.Context, context.CancelFunc) {
-		ctx, cancel := context.WithCancel(ctx)
+	o.Watch = func(ctx context.Context, _ *session.Identity, _ func(*session.Identity) error) (context.Context, context.CancelFunc) {
+		ctx, cancel := context.WithCancelCause(ctx)
 		go func() { // ends with the request at the latest
 			select {
 			case <-began:
-				cancel()
+				cancel(<-causes)
 			case <-ctx.Done():
 			}
 		}()
-		return ctx, cancel
+		return ctx, func() { cancel(nil) }
 	}
-	if res, _ := send(t, start(t, o), get("/app/slow", aliceOne)); describe(res) != "401 sign-in" {
-		t.Errorf("got %s, want the sign-in", describe(res))
+	url := start(t, o)
+	for _, c := range []struct {
+		cause error
+		want  string
+	}{
+		{session.ErrNone, "401 sign-in"}, {errNoLonger, "403 refused"}, {errors.New("the store is gone"), "503 refused"},
+	} {
+		causes <- c.cause
+		if res, _ := send(t, url, get("/app/slow", aliceOne)); describe(res) != c.want {
+			t.Errorf("%v: got %s, want %s", c.cause, describe(res), c.want)
+		}
 	}
 }
 

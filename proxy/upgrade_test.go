@@ -63,7 +63,7 @@ func TestAnOpenWebSocketIsClosedWhenItsSessionEnds(t *testing.T) {
 	j := newJournal(t, echo)
 	o := options(fixture(j.url))
 	ended := make(chan context.CancelFunc, 1)
-	o.Watch = func(ctx context.Context, id *session.Identity) (context.Context, context.CancelFunc) {
+	o.Watch = func(ctx context.Context, _ *session.Identity, _ func(*session.Identity) error) (context.Context, context.CancelFunc) {
 		ctx, cancel := context.WithCancel(ctx)
 		ended <- cancel
 		return ctx, cancel

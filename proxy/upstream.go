@@ -140,7 +140,7 @@ func (p *passage) fail(ctx context.Context, err error) {
 		panic(http.ErrAbortHandler) // returning would make net/http answer 200
 	}
 	if ctx.Err() != nil {
-		g.options.Answers.SignIn(p.w, p.in, nil)
+		p.cutShort(context.Cause(ctx))
 		return
 	}
 	status := http.StatusBadGateway
@@ -151,6 +151,21 @@ func (p *passage) fail(ctx context.Context, err error) {
 	requestID := newRequestID()
 	g.options.Log.Warn("the upstream has not answered", "request_id", requestID, "upstream", p.verdict.route.name, "status", status, "cause", err)
 	g.options.Answers.Refuse(p.w, p.in, status, requestID)
+}
+
+// cutShort answers a request whose person lost the right to it before the upstream answered.
+func (p *passage) cutShort(cause error) {
+	g := p.gateway
+	switch {
+	case errors.Is(cause, session.ErrNone):
+		g.options.Answers.SignIn(p.w, p.in, nil)
+	case errors.Is(cause, errNoLonger):
+		g.refuse(p.w, p.in, refusal{status: http.StatusForbidden, why: cause.Error(), user: p.id.Username})
+	default:
+		requestID := newRequestID()
+		g.options.Log.Warn("whether the session lives could not be found out", "request_id", requestID, "upstream", p.verdict.route.name, "cause", cause)
+		g.options.Answers.Refuse(p.w, p.in, http.StatusServiceUnavailable, requestID)
+	}
 }
 
 // answer is the way back to the client. It sees the 1xx answers, which ReverseProxy passes on without ModifyResponse.

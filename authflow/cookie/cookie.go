@@ -5,6 +5,7 @@
 package cookie
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -61,7 +62,7 @@ func (c *Codec) Encode(kind Kind, payload []byte) (string, error) {
 
 // Decode returns the payload of an envelope that one of the keys has signed for this kind, or [ErrInvalid].
 func (c *Codec) Decode(kind Kind, envelope string) ([]byte, error) {
-	if envelope == "" || len(envelope) > maxEnvelope {
+	if envelope == "" || len(envelope) > maxEnvelope || !canonical(envelope) {
 		return nil, ErrInvalid
 	}
 	for _, s := range c.signers {
@@ -71,6 +72,13 @@ func (c *Codec) Decode(kind Kind, envelope string) ([]byte, error) {
 		}
 	}
 	return nil, ErrInvalid
+}
+
+// canonical says whether an envelope is written in the one way in which [Codec.Encode] writes it. Base64 leaves
+// bits over at its end, and decoders skip line breaks: one envelope would have many spellings.
+func canonical(envelope string) bool {
+	raw, err := base64.URLEncoding.DecodeString(envelope)
+	return err == nil && base64.URLEncoding.EncodeToString(raw) == envelope
 }
 
 // Jar names the gateway's cookies and writes them. It is a value and safe for concurrent use.
@@ -124,17 +132,28 @@ func (j Jar) Reaches(host string) bool {
 }
 
 // Read returns the value of the cookie that carries kind. A name that came twice is nobody's: the value
-// is empty then, because a neighbouring host may have planted one of the two.
+// is empty then, because a neighbouring host may have planted one of the two. So is a value in quotes, which
+// no cookie of ours has.
 func (j Jar) Read(r *http.Request, kind Kind) string {
-	if found := r.CookiesNamed(j.Name(kind)); len(found) == 1 {
+	if found := r.CookiesNamed(j.Name(kind)); len(found) == 1 && !found[0].Quoted {
 		return found[0].Value
 	}
 	return ""
 }
 
+// ReadAll returns every value that came under the name of the cookie that carries kind: for ending what they
+// open, never for opening it.
+func (j Jar) ReadAll(r *http.Request, kind Kind) []string {
+	var values []string
+	for _, c := range r.CookiesNamed(j.Name(kind)) {
+		values = append(values, c.Value)
+	}
+	return values
+}
+
 // Write sets the cookie that carries kind. A life of 0 ends it with the browser's session.
 func (j Jar) Write(w http.ResponseWriter, kind Kind, value string, life time.Duration) {
-	http.SetCookie(w, j.cookie(kind, value, int(life/time.Second)))
+	http.SetCookie(w, j.cookie(kind, value, int((life+time.Second-1)/time.Second)))
 }
 
 // Clear takes the cookie out of the browser, and with it one of the same name that was set for this host

@@ -105,6 +105,12 @@ func (r *Keyring) Open(sealed []byte, owner, field string) ([]byte, error) {
 	return nil, fmt.Errorf("%w: %s of %s; was secret_key changed without previous_secret_keys?", ErrUnsealable, field, owner)
 }
 
+// Stale says whether a value was sealed under a key other than the current one, so that it should be sealed
+// anew before that key is taken out of the configuration.
+func (r *Keyring) Stale(sealed []byte) bool {
+	return len(sealed) < idSize || r.keys[0].id != [idSize]byte(sealed[:idSize])
+}
+
 // Digest returns the HMAC-SHA256 of value for owner and field under the current key: what the store may
 // know of a value that has to be recognised but never read again.
 func (r *Keyring) Digest(value []byte, owner, field string) []byte {

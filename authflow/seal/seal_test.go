@@ -55,6 +55,9 @@ func TestARotatedKeyStillOpensUntilItIsTakenOut(t *testing.T) {
 	sealed := ring(t, 1).Seal([]byte("secret"), "a", "b")
 	old := ring(t, 1).Digest([]byte("code"), "a", "b")
 	both := ring(t, 2, 1)
+	if !both.Stale(sealed) || both.Stale(both.Seal(nil, "a", "b")) {
+		t.Error("which values are sealed under an old key is told wrong")
+	}
 	if _, err := both.Open(sealed, "a", "b"); err != nil {
 		t.Fatal(err)
 	}

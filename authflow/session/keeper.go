@@ -53,13 +53,32 @@ func (k *Keeper) Start(ctx context.Context, s Session) (Token, *Session, error) 
 	if err := k.KV.Put(ctx, recordName(s.Key), encode(&s), s.left(now)); err != nil {
 		return Token{}, nil, fmt.Errorf("start session: %w", err)
 	}
+	// Who ended all of the person's sessions between the two writes has taken the entry away and found no record
+	// to delete: the session must not live.
+	entries, err := k.entries(ctx, s.Subject)
+	if err == nil && !slices.ContainsFunc(entries, func(e indexEntry) bool { return e.Key == s.Key }) {
+		err = ErrNone
+	}
+	if err != nil {
+		return Token{}, nil, errors.Join(err, k.KV.Delete(ctx, recordName(s.Key)))
+	}
 	return token, &s, nil
 }
 
 // Replace ends old and starts next under a new token: what was known before a rise of assurance opens
-// nothing after it. old is dead before next lives.
+// nothing after it. old is dead before next lives. Where old was ended already, by somebody else, there is
+// nothing to go on from: [ErrNone].
 func (k *Keeper) Replace(ctx context.Context, old *Session, next Session) (Token, *Session, error) {
-	if err := k.Revoke(ctx, old); err != nil {
+	err := k.KV.Update(ctx, recordName(old.Key), func(raw []byte) ([]byte, time.Duration, error) {
+		if raw == nil {
+			return nil, 0, ErrNone
+		}
+		return nil, 0, nil
+	})
+	if err == nil {
+		err = k.index(ctx, old.Subject, nil, old.Key)
+	}
+	if err != nil {
 		return Token{}, nil, err
 	}
 	return k.Start(ctx, next)
@@ -130,20 +149,29 @@ func (k *Keeper) Revoke(ctx context.Context, s *Session) error {
 
 // RevokeAll ends every session of subject but the one under the key except (none, where it is empty).
 func (k *Keeper) RevokeAll(ctx context.Context, subject, except string) error {
-	entries, err := k.entries(ctx, subject)
-	if err != nil {
-		return err
-	}
 	var names []string
-	for _, e := range entries {
-		if e.Key != except {
-			names = append(names, recordName(e.Key))
+	// The index first: a session that is being started looks there whether it may live.
+	err := k.KV.Update(ctx, indexName(subject), func(raw []byte) ([]byte, time.Duration, error) {
+		entries, err := decodeIndex(raw)
+		if err != nil {
+			return nil, 0, err
 		}
+		var kept []indexEntry
+		names = nil
+		for _, e := range entries {
+			if e.Key == except {
+				kept = append(kept, e)
+			} else {
+				names = append(names, recordName(e.Key))
+			}
+		}
+		next, life := k.encodeIndex(kept)
+		return next, life, nil
+	})
+	if err == nil {
+		err = k.KV.Delete(ctx, names...)
 	}
-	if len(names) == 0 {
-		return nil
-	}
-	if err := k.KV.Delete(ctx, names...); err != nil {
+	if err != nil {
 		return fmt.Errorf("revoke sessions: %w", err)
 	}
 	return nil
@@ -254,16 +282,22 @@ func (k *Keeper) index(ctx context.Context, subject string, add *indexEntry, rem
 			dropped = append(dropped, recordName(entries[0].Key))
 			entries = entries[1:]
 		}
-		if len(entries) == 0 {
-			return nil, 0, nil
-		}
-		last := slices.MaxFunc(entries, func(a, b indexEntry) int { return cmp.Compare(a.EndsAt, b.EndsAt) })
-		return encode(entries), time.Duration(last.EndsAt-now+1) * time.Second, nil
+		next, life := k.encodeIndex(entries)
+		return next, life, nil
 	})
 	if err != nil {
 		return err
 	}
 	return k.KV.Delete(ctx, dropped...)
+}
+
+// encodeIndex returns the record of an index and its life: nil where it names no session.
+func (k *Keeper) encodeIndex(entries []indexEntry) ([]byte, time.Duration) {
+	if len(entries) == 0 {
+		return nil, 0
+	}
+	last := slices.MaxFunc(entries, func(a, b indexEntry) int { return cmp.Compare(a.EndsAt, b.EndsAt) })
+	return encode(entries), time.Duration(last.EndsAt-k.Now().Unix()+1) * time.Second
 }
 
 func decodeIndex(raw []byte) ([]indexEntry, error) {

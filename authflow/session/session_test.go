@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/authflow/store"
 	"sallyport/authflow/store/boltstore"
 )
 
@@ -142,6 +144,44 @@ func TestARevokedSessionIsNotBroughtBackByAUseAtTheSameTime(t *testing.T) {
 		if _, err := k.Lookup(t.Context(), token); !errors.Is(err, ErrNone) {
 			t.Fatalf("after its end: %v", err)
 		}
+	}
+}
+
+// hookedStore does something just before a session's record is written.
+type hookedStore struct {
+	store.KV
+	before func()
+}
+
+func (h hookedStore) Put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+	h.before()
+	return h.KV.Put(ctx, key, value, ttl)
+}
+
+func TestASessionThatIsBeingStartedWhenAllAreEndedDoesNotLive(t *testing.T) {
+	k, _ := keeper(t)
+	starting := &Keeper{Now: k.Now, KV: hookedStore{k.KV, func() {
+		if err := k.RevokeAll(t.Context(), "file:alice", ""); err != nil {
+			t.Error(err)
+		}
+	}}}
+	token, _, err := starting.Start(t.Context(), Session{Subject: "file:alice", EndsAt: k.Now().Add(time.Hour).Unix(), IdleFor: 3600})
+	if !errors.Is(err, ErrNone) || token != (Token{}) {
+		t.Errorf("started: %v", err)
+	}
+	if list, err := k.List(t.Context(), "file:alice"); err != nil || len(list) != 0 {
+		t.Errorf("%d sessions live, %v", len(list), err)
+	}
+}
+
+func TestASessionThatHasEndedIsNotReplaced(t *testing.T) {
+	k, _ := keeper(t)
+	_, old := begin(t, k, nil)
+	if err := k.Revoke(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := k.Replace(t.Context(), old, *old); !errors.Is(err, ErrNone) {
+		t.Errorf("replaced: %v", err)
 	}
 }
 

@@ -58,6 +58,7 @@ func (t *Throttle) Reserve(ctx context.Context, key string, limit Limit) error {
 // Return gives back an attempt that was reserved and turned out to be no failure. It gives back that one
 // alone: a success forgives nothing that failed before it.
 func (t *Throttle) Return(ctx context.Context, key string, limit Limit) error {
+	ctx = context.WithoutCancel(ctx) // a client that has gone must not leave it counted; the store has its own bound
 	if _, _, err := t.KV.Count(ctx, name(key), -1, limit.Window); err != nil {
 		return fmt.Errorf("give attempt back: %w", err)
 	}

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"errors"
 	"net/http"
 
 	"sallyport/authflow"
@@ -164,7 +163,7 @@ func (s *Server) refreshCookie(c *call) (any, error) {
 
 // postLogout signs out a form or a program, whatever came with the request.
 func (s *Server) postLogout(w http.ResponseWriter, r *http.Request) {
-	err := s.signOut(r)
+	err := s.signOut(w, r)
 	for _, kind := range []cookie.Kind{cookie.Session, cookie.Pending} {
 		s.Jar.Clear(w, kind)
 	}
@@ -178,15 +177,33 @@ func (s *Server) postLogout(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Server) signOut(r *http.Request) error {
-	cur, err := s.signedIn(r)
-	if err != nil || cur == nil {
-		return err
+// signOut ends every session that something in the request belongs to: a bearer token of either kind, whether
+// its time is over or not, a refresh token in the body, every cookie of the session's name.
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
+	var tokens []session.Token
+	add := func(kind cookie.Kind, envelope string) {
+		raw, err := s.Codec.Decode(kind, envelope)
+		if err != nil || len(raw) < len(session.Token{}) {
+			return
+		}
+		tokens = append(tokens, session.Token(raw[:len(session.Token{})]))
 	}
-	client := authflow.Client{Address: s.ClientAddr(r)}
-	err = s.Flow.SignOut(r.Context(), cur.Session, client)
-	if errors.Is(err, session.ErrNone) {
-		return nil
+	for _, kind := range []cookie.Kind{cookie.Access, cookie.Refresh} {
+		add(kind, cookie.Bearer(r))
 	}
-	return err
+	for _, value := range s.Jar.ReadAll(r, cookie.Session) {
+		add(cookie.Session, value)
+	}
+	c := &call{w: w, r: r}
+	if c.readBody() == nil { // a body of another kind is no reason to stay signed in
+		if given, err := decode[refreshRequest](c); err == nil {
+			add(cookie.Refresh, given.RefreshToken)
+		}
+	}
+	for _, token := range tokens {
+		if err := s.Flow.SignOut(r.Context(), token, authflow.Client{Address: s.ClientAddr(r)}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -110,7 +110,7 @@ func (s *Server) apiVerifySetup(c *call) (any, error) {
 		return nil, err
 	}
 	if e.Current != nil {
-		client.Session, client.Bearer = e.Current.Session, e.Current.Session.Bearer
+		client.Session = e.Current.Session
 	}
 	out, err := s.Flow.ConfirmEnrolment(c.r.Context(), e, authflow.Confirmation{
 		Code: given.Token, Secret: given.Secret, Invite: given.InviteCode,

@@ -25,15 +25,19 @@ func (s *Server) Identify(r *http.Request) (*session.Identity, error) {
 	return cur.Identity(), nil
 }
 
-// OwnBearer says whether the request carries one of the gateway's access tokens, live or not, which is no
-// upstream's business.
+// OwnBearer says whether the request carries one of the gateway's tokens as bearer, of whatever kind and live or
+// not, which is no upstream's business.
 func (s *Server) OwnBearer(r *http.Request) bool {
 	token := cookie.Bearer(r)
 	if token == "" {
 		return false
 	}
-	_, err := s.Codec.Decode(cookie.Access, token)
-	return err == nil
+	for _, kind := range []cookie.Kind{cookie.Access, cookie.Refresh, cookie.Pending} {
+		if _, err := s.Codec.Decode(kind, token); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // current returns who is signed in, by an access token or by the session cookie. An access token of ours

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math"
 	"net/http"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"sallyport/authflow"
 	"sallyport/authflow/password"
 	"sallyport/authflow/seal"
+	"sallyport/authflow/session"
 	"sallyport/authflow/store"
 	"sallyport/authflow/throttle"
 	"sallyport/templates"
@@ -53,6 +55,7 @@ var answers = []answer{
 	{authflow.ErrNoChallenge, 401, "INVALID_TEMP_TOKEN", "Please sign in again", "This sign-in took too long or was used up. Please sign in again."},
 	{authflow.ErrUnauthenticated, 401, "UNAUTHENTICATED", "Please sign in", "You are not signed in."},
 	{authflow.ErrSessionEnded, 401, "SESSION_REVOKED", "Please sign in again", "Your session has ended. Please sign in again."},
+	{session.ErrNone, 401, "SESSION_REVOKED", "Please sign in again", "Your session has ended. Please sign in again."},
 	{authflow.ErrReauthenticate, 403, "REAUTH_REQUIRED", "Please confirm with a code", "Your last code was a while ago. Give a code of your authenticator app to do this."},
 	{authflow.ErrTwoFactorRequired, 403, "2FA_REQUIRED", "Two-step sign-in is required", "Your account needs two-step sign-in, so it cannot be turned off."},
 	{authflow.ErrInvite, 403, "INVITE_REQUIRED", "An invitation is needed", "To set up two-step sign-in you need an invitation code from your administrator. The one given is not valid."},
@@ -136,8 +139,12 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request, err error) answ
 	if wait := retryAfter(w, err); wait != "" {
 		a.words = "Too many attempts. Please try again in " + wait + "."
 	}
+	level := slog.LevelError
+	if r.Context().Err() != nil {
+		level = slog.LevelDebug // the client has gone, and anybody can go
+	}
 	if a.status >= 500 {
-		s.Log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "status", a.status, "error", err)
+		s.Log.Log(r.Context(), level, "request failed", "path", r.URL.Path, "status", a.status, "error", err)
 	}
 	return a
 }

@@ -123,7 +123,9 @@ func withReturn(path, returnTo string) string {
 
 // goOn ends an action: a browser goes where it was going, or to the start.
 func (s *Server) goOn(w http.ResponseWriter, r *http.Request, returnTo string) {
-	http.Redirect(w, r, s.destination(r, returnTo), http.StatusSeeOther)
+	// Not http.Redirect: it cleans the path, and "/a//b" is another page than "/a/b".
+	w.Header().Set("Location", s.destination(r, returnTo))
+	w.WriteHeader(http.StatusSeeOther)
 }
 
 // destination is where a sign-in leads. Without a wish of the person's that is the app at the root of this

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -9,14 +10,16 @@ import (
 )
 
 // watchEvery is how often a session is looked up while something forwarded for it is under way.
-const watchEvery = 500 * time.Millisecond
+const watchEvery = 200 * time.Millisecond
 
-// Watch returns a context that ends when the identity's session does, or when that can no longer be found
-// out, so that a WebSocket or an event stream does not outlive a sign-out. It looks without noting that the
-// session was used: an open connection keeps nobody signed in. A request that is over sooner costs no look.
-func (s *Server) Watch(ctx context.Context, id *session.Identity) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	w := &watch{server: s, id: id, ctx: ctx, cancel: cancel}
+// Watch returns a context that ends when the identity's session does, when still says no to what the
+// directory says of its owner now, or when that cannot be found out twice in a row: a WebSocket or an event
+// stream does not outlive a sign-out, nor a lost group. The context's cause says which: session.ErrNone,
+// still's error or the store's. A look does not count as a use: an open connection keeps nobody signed in.
+// What is over before the first look costs none.
+func (s *Server) Watch(ctx context.Context, id *session.Identity, still func(*session.Identity) error) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	w := &watch{server: s, key: id.Key, still: still, ctx: ctx, cancel: cancel}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.timer = time.AfterFunc(watchEvery, w.look)
@@ -25,11 +28,13 @@ func (s *Server) Watch(ctx context.Context, id *session.Identity) (context.Conte
 
 type watch struct {
 	server *Server
-	id     *session.Identity
+	key    string
+	still  func(*session.Identity) error
 	ctx    context.Context
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
+	failed bool // the last look found nothing out; only the timer's goroutine looks
 
-	mu      sync.Mutex // guards what follows: look runs in the timer's goroutine
+	mu      sync.Mutex // guards what follows
 	timer   *time.Timer
 	stopped bool
 }
@@ -38,10 +43,16 @@ func (w *watch) look() {
 	if w.ctx.Err() != nil {
 		return
 	}
-	if w.server.Flow.Alive(w.ctx, w.id.Key) != nil {
-		w.cancel()
+	id, err := w.server.Alive(w.ctx, w.key)
+	known := err == nil || errors.Is(err, session.ErrNone)
+	if err == nil {
+		err = w.still(id)
+	}
+	if err != nil && (known || w.failed) {
+		w.cancel(err)
 		return
 	}
+	w.failed = !known
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.stopped {
@@ -54,5 +65,5 @@ func (w *watch) stop() {
 	defer w.mu.Unlock()
 	w.stopped = true
 	w.timer.Stop()
-	w.cancel()
+	w.cancel(nil)
 }

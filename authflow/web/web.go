@@ -7,6 +7,7 @@
 package web
 
 import (
+	"context"
 	"html/template"
 	"log/slog"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 
 	"sallyport/authflow"
 	"sallyport/authflow/cookie"
+	"sallyport/authflow/session"
 	"sallyport/templates"
 )
 
@@ -38,6 +40,8 @@ type Options struct {
 	// Route says whether target, on the host of r where it names none, is a route, and whether that route
 	// asks for two factors.
 	Route func(r *http.Request, target *url.URL) (twoFactor, found bool)
+	// Alive says who a session belongs to while it lives: session.ErrNone, or the store's error.
+	Alive func(ctx context.Context, key string) (*session.Identity, error)
 	Log   *slog.Logger
 }
 
