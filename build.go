@@ -54,7 +54,7 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	pages, err := web.New(web.Options{
 		Flow: g.flow, Codec: cookie.NewCodec(l.keys.Derive("cookie envelopes")), Jar: jar,
 		AuthPath: cfg.Server.AuthPath, PublicURL: cfg.Server.PublicURL, Hosts: upstreamHosts(cfg),
-		Product: cfg.TwoFactor.Issuer, Log: l.log, PageLoad: proxy.PageLoad, Alive: l.alive,
+		Product: cfg.TwoFactor.Issuer, Log: l.log, PageLoad: proxy.PageLoad, Alive: l.alive, KeepPost: int64(cfg.Session.KeepPost),
 		ClientAddr: func(r *http.Request) netip.Addr { return g.proxy.ClientAddr(r) },
 		Secure:     func(r *http.Request) bool { return g.proxy.Secure(r) },
 		Route: func(r *http.Request, target *url.URL) (twoFactor, found bool) {
@@ -71,7 +71,7 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	}
 	g.proxy, err = proxy.New(proxy.Options{
 		Upstreams: upstreams, AuthPath: cfg.Server.AuthPath, CookieNames: jar.Names(), TrustedProxies: cfg.Server.TrustedProxies,
-		Identify: pages.Identify, OwnBearer: pages.OwnBearer, Watch: pages.Watch, Answers: pages, Log: l.log,
+		Identify: pages.Identify, OwnBearer: pages.OwnBearer, Watch: pages.Watch, Forms: pages, Answers: pages, Log: l.log,
 	})
 	if err != nil {
 		return nil, err

@@ -56,7 +56,7 @@ func (l *logBuffer) String() string {
 // startApp starts a gateway with extra at the end of its configuration.
 func startApp(t *testing.T, extra string) *app {
 	t.Helper()
-	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return startAppBefore(t, ", access: { groups: [staff] }", extra, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/stream" {
 			fmt.Fprint(w, "began\n")
 			http.NewResponseController(w).Flush()
@@ -64,7 +64,14 @@ func startApp(t *testing.T, extra string) *app {
 			return
 		}
 		fmt.Fprintf(w, "user=%s path=%s cookie=%s", r.Header.Get("Remote-User"), r.URL.Path, r.Header.Get("Cookie"))
-	}))
+	})
+}
+
+// startAppBefore starts a gateway in front of an upstream of the test's own; entry adds to its entry in the
+// configuration.
+func startAppBefore(t *testing.T, entry, extra string, behind http.HandlerFunc) *app {
+	t.Helper()
+	upstream := httptest.NewServer(behind)
 	t.Cleanup(upstream.Close)
 	a := &app{T: t, folder: t.TempDir(), log: &logBuffer{}}
 	phc, err := password.HashArgon2id(testPassword)
@@ -76,12 +83,12 @@ func startApp(t *testing.T, extra string) *app {
 			t.Fatal(err)
 		}
 	}
-	a.write("config.yaml", "server: { listen: 127.0.0.1:0 }\nupstreams:\n  - { name: app, url: "+upstream.URL+", access: { groups: [staff] } }\n"+extra)
+	a.write("config.yaml", "server: { listen: 127.0.0.1:0 }\nupstreams:\n  - { name: app, url: "+upstream.URL+entry+" }\n"+extra)
 	cfg, err := config.Load(a.file("config.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.server, err = start(t.Context(), cfg, slog.New(slog.NewTextHandler(a.log, nil))); err != nil {
+	if a.server, err = start(t.Context(), cfg, slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: cfg.Log.Level}))); err != nil {
 		t.Fatal(err)
 	}
 	a.url = "http://" + a.server.listener.Addr().String()

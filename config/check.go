@@ -146,6 +146,9 @@ func (c checker) redisTLS(t *RedisTLS) {
 	}
 }
 
+// maxKeepPost bounds what one request can make the gateway hold in memory.
+const maxKeepPost = 16 << 20
+
 func (c checker) session(cfg *Config) {
 	s := &cfg.Session
 	c.positive("session.lifetime", s.Lifetime)
@@ -158,6 +161,9 @@ func (c checker) session(cfg *Config) {
 			c.Report("session.remember_for", "is shorter than session.lifetime (%s); make it longer, or 0 for no such choice", s.Lifetime)
 		}
 		s.RememberFor = s.Lifetime
+	}
+	if s.KeepPost > maxKeepPost {
+		c.Report("session.keep_post", "is more than 16MiB, which is held in memory for each form that is sent")
 	}
 	c.cookieName(s.CookieName)
 	c.cookieDomain(s, cfg.Server.PublicURL.Hostname())

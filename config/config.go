@@ -92,6 +92,7 @@ type Session struct {
 	CookieName          string        `key:"cookie_name"`   // without __Host-
 	CookieDomain        string        `key:"cookie_domain"` // lower case, no leading dot; empty: the host alone
 	AccessTokenLifetime time.Duration `key:"access_token_lifetime"`
+	KeepPost            Size          `key:"keep_post"` // at most 16 MiB; 0: no form post is kept
 }
 
 // TwoFactor is how second factors are enrolled and asked for.
@@ -192,6 +193,7 @@ func defaults(folder string) *Config {
 			RememberFor:         30 * 24 * time.Hour,
 			CookieName:          "sallyport",
 			AccessTokenLifetime: 15 * time.Minute,
+			KeepPost:            1 << 20,
 		},
 		TwoFactor: TwoFactor{
 			Issuer:            "Sallyport",

@@ -148,24 +148,24 @@ func TestAFileThatGivesEveryKeyIsReadInFull(t *testing.T) {
 		Users:              Users{File: in("people/users.yaml")},
 		Session: Session{
 			IdleTimeout: 2 * time.Hour, Lifetime: 36 * time.Hour, RememberFor: 60 * 24 * time.Hour,
-			CookieName: "gate", CookieDomain: "example.com", AccessTokenLifetime: 5 * time.Minute,
+			CookieName: "gate", CookieDomain: "example.com", AccessTokenLifetime: 5 * time.Minute, KeepPost: 512 << 10,
 		},
 		TwoFactor: TwoFactor{Issuer: "[Example, Inc] ${kept} $5", Enrollment: "invite", TempTokenLifetime: 3 * time.Minute, MaxAttempts: 3, FreshFor: 10 * time.Minute},
 		Upstreams: []Upstream{
 			{
 				Name: "wiki", Hosts: []string{"wiki.example.com", "wiki.example.com:8443", "[2001:db8::1]:8443"},
-				Path: "/team", URL: mustURL(t, "https://my_wiki:3000/base"), Line: 39,
+				Path: "/team", URL: mustURL(t, "https://my_wiki:3000/base"), Line: 40,
 				Access: Access{Policy: "one_factor", Groups: []string{"staff", "Domain Users"}, Rules: []Rule{
-					{Paths: []string{"/team/healthz", "/team/static/*", "/*"}, Policy: "bypass", Line: 47},
+					{Paths: []string{"/team/healthz", "/team/static/*", "/*"}, Policy: "bypass", Line: 48},
 					{
-						Methods: []string{"GET", "PROPFIND"}, Groups: []string{"admins"}, Policy: "two_factor", Line: 48,
+						Methods: []string{"GET", "PROPFIND"}, Groups: []string{"admins"}, Policy: "two_factor", Line: 49,
 						Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.2.3.4/32")},
 					},
 				}},
 			},
-			{Name: "forward.example.com", Hosts: []string{"forward.example.com"}, Path: "/", Access: Access{Policy: "two_factor"}, Line: 49},
-			{Name: "forward.example.com-8080-deep-er", Hosts: []string{"forward.example.com:8080"}, Path: "/deep/er", Access: Access{Policy: "two_factor"}, Line: 50},
-			{Name: "upstream4", Path: "/", URL: mustURL(t, "http://[::1]:4000"), Access: Access{Policy: "two_factor"}, Line: 52},
+			{Name: "forward.example.com", Hosts: []string{"forward.example.com"}, Path: "/", Access: Access{Policy: "two_factor"}, Line: 50},
+			{Name: "forward.example.com-8080-deep-er", Hosts: []string{"forward.example.com:8080"}, Path: "/deep/er", Access: Access{Policy: "two_factor"}, Line: 51},
+			{Name: "upstream4", Path: "/", URL: mustURL(t, "http://[::1]:4000"), Access: Access{Policy: "two_factor"}, Line: 53},
 		},
 		Log: Log{Level: slog.LevelDebug, Format: "json"},
 	}
@@ -242,6 +242,19 @@ func TestTheExampleHoldsEveryKey(t *testing.T) {
 	}
 	walk(reflect.TypeFor[Config](), "")
 	walk(reflect.TypeFor[Upstream](), "upstreams[0]")
+}
+
+func TestSizesAreWrittenWithAUnitOfAPowerOf1024(t *testing.T) {
+	for text, want := range map[string]Size{"0": 0, "0MiB": 0, "17B": 17, "512KiB": 512 << 10, "1MiB": 1 << 20, "3GiB": 3 << 30, "8388607GiB": 8388607 << 30} {
+		if got, err := parseSize(text); err != nil || got != want {
+			t.Errorf("%q: %d, %v; want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "17", "-1", "+1", "1.5MiB", "1 MiB", "MiB", "1mib", "1TB", "0x10B", "9223372036854775808B", "8589934592GiB"} {
+		if got, err := parseSize(text); err == nil {
+			t.Errorf("%q is read as %d", text, got)
+		}
+	}
 }
 
 func TestAMissingFileIsSaidInWords(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -21,6 +22,25 @@ var types = map[reflect.Type]func(string) (any, error){
 	reflect.TypeFor[netip.Prefix](): func(text string) (any, error) { return parseNetwork(text) },
 	reflect.TypeFor[[]byte]():       func(text string) (any, error) { return parseKey(text) },
 	reflect.TypeFor[slog.Level]():   func(text string) (any, error) { return parseLevel(text) },
+	reflect.TypeFor[Size]():         func(text string) (any, error) { return parseSize(text) },
+}
+
+// Size is a number of bytes, written with a unit: 512KiB, 10MiB, 4GiB.
+type Size int64
+
+func parseSize(text string) (Size, error) {
+	digits := strings.TrimRight(text, "BGKMTi")
+	shift, known := map[string]uint{"B": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}[text[len(digits):]]
+	n, err := strconv.ParseUint(digits, 10, 63)
+	switch {
+	case err == nil && n == 0 && (known || digits == text):
+		return 0, nil
+	case err != nil || !known:
+		return 0, fmt.Errorf("%q is not a size; write for example 512KiB, 10MiB or 4GiB", text)
+	case n > math.MaxInt64>>shift:
+		return 0, fmt.Errorf("%s is more than can be counted", text)
+	}
+	return Size(n << shift), nil
 }
 
 // parseURL reads an http or https URL: nil for an empty text, scheme in lower case.

@@ -96,6 +96,19 @@ func tourWithOneFactor(p *tab, inspect func(*tab, string)) {
 	p.givePassword("bob", password)
 	p.visit("/auth/account")
 	inspect(p, "account with one factor")
+	for range 2 {
+		p.visit("/easy/")
+		const form = `document.body.innerHTML = '<form method="post" action="/easy/save?of=the+page"><button id="send">Save</button></form>'; 0`
+		value(p, "putting a form there", chromedp.Evaluate[int](form))
+		p.endSession()
+		p.follow("#send")
+		p.givePassword("bob", password)
+	}
+	inspect(p, "kept forms")
+	p.follow("main .primary")
+	p.visit("/auth/kept")
+	p.follow(".kept form:last-of-type button")
+	inspect(p, "no kept form")
 }
 
 func tourOfErrors(p *tab, store *redis, inspect func(*tab, string)) {

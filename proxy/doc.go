@@ -9,6 +9,7 @@
 //	route        host and path choose the upstream
 //	path         one canonical spelling of the path, judged and forwarded alike
 //	access       what the upstream's rules ask for, and whether the identity meets it
+//	crossorigin  whether the app lets a script of another origin make the request
 //	identity     headers that a client must not send come off, the identity goes on
 //	cookies      the gateway's own cookies come off, in both directions
 //	forwardauth  the same decision for a front proxy that forwards the request itself

@@ -65,7 +65,7 @@ func (g *Gateway) ForwardAuth(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, asked, *no)
 		return
 	}
-	id, ok := g.admit(w, asked, v, &from, onBehalf{g.options.Answers, endpoint.signIn})
+	id, ok := g.admit(w, asked, v, &from, func(id *session.Identity) { g.options.Answers.SignInFor(w, asked, id, endpoint.signIn) })
 	if !ok {
 		return
 	}
@@ -75,16 +75,6 @@ func (g *Gateway) ForwardAuth(w http.ResponseWriter, r *http.Request) {
 	setIdentity(w.Header(), id)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
-}
-
-// onBehalf answers a front proxy.
-type onBehalf struct {
-	Answers
-	status int
-}
-
-func (o onBehalf) SignIn(w http.ResponseWriter, r *http.Request, id *session.Identity) {
-	o.SignInFor(w, r, id, o.status)
 }
 
 // authzEndpoint finds the endpoint that a request is for, in the spelling that was sent: an endpoint has no other.

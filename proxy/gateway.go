@@ -36,6 +36,9 @@ type Options struct {
 	// WebSockets and event streams short. nil: what is under way when a session ends runs to its own end.
 	Watch func(ctx context.Context, id *session.Identity, still func(*session.Identity) error) (context.Context, context.CancelFunc)
 
+	// Forms keeps form posts over a sign-in. nil: they are answered like any other request.
+	Forms Forms
+
 	Answers Answers
 	Log     *slog.Logger
 }
@@ -44,7 +47,8 @@ type Options struct {
 // and JSON otherwise. Its methods are called from many goroutines.
 type Answers interface {
 	// SignIn answers a request that needs more assurance than it has. id is nil, or an identity with one factor
-	// where two are needed.
+	// where two are needed. A CORS preflight from an origin whose pages may read the answer is answered as allowed:
+	// the app is asked when the request itself comes.
 	SignIn(w http.ResponseWriter, r *http.Request, id *session.Identity)
 
 	// SignInFor is SignIn toward a front proxy, about a request r with an absolute URL. status is how it sends a page
@@ -54,6 +58,18 @@ type Answers interface {
 	// Refuse answers 400, 403, 404, 405, 502, 503 or 504. requestID is what the log line of the failure has, for the person to
 	// quote, or "".
 	Refuse(w http.ResponseWriter, r *http.Request, status int, requestID string)
+}
+
+// Forms looks after form posts whose sender has to sign in before they can be forwarded. Its methods are called from
+// many goroutines.
+type Forms interface {
+	// Keep puts a request that needs more assurance than it has aside, for the person to send once they have it, and
+	// answers it. false: it is not one to be kept, and nothing was answered. id is as in [Answers].
+	Keep(w http.ResponseWriter, r *http.Request, id *session.Identity) bool
+
+	// Restore gives the request to forward for one that may pass: r itself, or the one that was kept and that r, of the
+	// same method, host and target, asks to send now. false: it has answered, and nothing is forwarded.
+	Restore(w http.ResponseWriter, r *http.Request, id *session.Identity) (*http.Request, bool)
 }
 
 // Gateway decides on requests and forwards those that may pass. It does not change once made, so any number of
@@ -186,9 +202,18 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, r, *no)
 		return
 	}
-	id, ok := g.admit(w, r, v, &from, g.options.Answers)
+	id, ok := g.admit(w, r, v, &from, func(id *session.Identity) {
+		if g.options.Forms == nil || !g.options.Forms.Keep(w, r, id) {
+			g.options.Answers.SignIn(w, r, id)
+		}
+	})
 	if !ok {
 		return
+	}
+	if id != nil && g.options.Forms != nil {
+		if r, ok = g.options.Forms.Restore(w, r, id); !ok {
+			return
+		}
 	}
 	ctx := r.Context()
 	if id != nil && g.options.Watch != nil {
@@ -197,11 +222,15 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer stop()
 	}
 	p := &passage{gateway: g, verdict: v, origin: from, host: host, id: id, w: w, in: r}
+	if id != nil && needsConsent(r, &from) && !g.ownBearer(r) && !g.consents(ctx, p) {
+		return
+	}
 	p.serve(ctx)
 }
 
-// admit finds out who asks, unless the policy is bypass, and answers the request itself where it may not pass.
-func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from *origin, answers Answers) (*session.Identity, bool) {
+// admit finds out who asks, unless the policy is bypass, and answers the request itself where it may not pass: by signIn
+// where it needs more assurance than it has.
+func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from *origin, signIn func(*session.Identity)) (*session.Identity, bool) {
 	var id *session.Identity
 	if v.demand.policy != Bypass && v.demand.policy != Deny {
 		var err error
@@ -211,14 +240,14 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from 
 				level = slog.LevelDebug // the client has gone, and anybody can go
 			}
 			g.options.Log.Log(r.Context(), level, "who asks could not be found out", "request_id", requestID, "upstream", v.route.name, "cause", err)
-			answers.Refuse(w, r, http.StatusServiceUnavailable, requestID)
+			g.options.Answers.Refuse(w, r, http.StatusServiceUnavailable, requestID)
 			return nil, false
 		}
 	}
 	switch v.demand.decide(id) {
 	case allowed:
 	case needsSignIn:
-		answers.SignIn(w, r, id)
+		signIn(id)
 		return nil, false
 	default:
 		no := refusal{status: http.StatusForbidden, why: v.demand.words(forbidden, id)}

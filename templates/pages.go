@@ -13,6 +13,7 @@ const (
 	RecoveryCodesPage = "recovery_codes.html"
 	AccountPage       = "account.html"
 	LogoutPage        = "logout.html"
+	KeptPage          = "kept.html"
 	ErrorPage         = "error.html"
 )
 
@@ -174,6 +175,30 @@ type Moment struct {
 type Logout struct {
 	Base
 	Username string
+}
+
+// Kept offers forms that were sent when the session had ended. Each is sent by a form that posts sallyport_kept to the
+// address of its Action, and dropped by one that posts token to AuthPath/kept.
+type Kept struct {
+	Base
+	// Posts are listed in this order. None: the page says that nothing is waiting.
+	Posts []KeptPost
+	// Start is where to go where nothing is waiting: a path, or an absolute http or https URL; empty means "/".
+	Start string
+}
+
+// KeptPost is one form that waits, without what was typed into it.
+type KeptPost struct {
+	// Token names it once.
+	Token string
+	// Action is the attribute action="…" of the form that sends it, escaped by whoever fills it in.
+	Action template.HTMLAttr
+	// Address is where it goes, for people: host and path.
+	Address string
+	// Size is in words ("2 KiB").
+	Size string
+	// KeptAt is when it was sent, EndsAt until when it can be sent again.
+	KeptAt, EndsAt Moment
 }
 
 // Error says that a request could not be answered, and what to do about it.

@@ -20,6 +20,7 @@ var pages = map[string]any{
 	RecoveryCodesPage: RecoveryCodes{},
 	AccountPage:       Account{},
 	LogoutPage:        Logout{},
+	KeptPage:          Kept{},
 	ErrorPage:         Error{},
 }
 
@@ -283,6 +284,9 @@ func TestFormsPostTheFieldsOfTheContract(t *testing.T) {
 		{"account whose second factor is stale", AccountPage, Account{Base: base, TOTP: true}, nil},
 		{"account without a second factor", AccountPage, Account{Base: base, Fresh: true}, nil},
 		{"signing out", LogoutPage, Logout{Base: base}, []string{"/auth/logout"}},
+		{"kept forms", KeptPage, Kept{Base: base, Posts: []KeptPost{{Action: `action="/a?b=(c)&amp;d"`}, {Action: `action="/e"`}}}, []string{
+			"/a?b=(c)&d sallyport_kept", "/auth/kept token", "/e sallyport_kept", "/auth/kept token"}},
+		{"no kept form", KeptPage, Kept{Base: base}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []string
@@ -346,7 +350,7 @@ func TestRecoveryCodesKeepTheirOrderAndAreSaidToBeShownOnce(t *testing.T) {
 }
 
 func TestWhatWentWrongIsAnnouncedAndNamedInTheTitle(t *testing.T) {
-	for _, page := range []string{LoginPage, ChallengePage, EnrollPage, AccountPage, LogoutPage} {
+	for _, page := range []string{LoginPage, ChallengePage, EnrollPage, AccountPage, LogoutPage, KeptPage} {
 		v := reflect.New(reflect.TypeOf(pages[page])).Elem()
 		v.FieldByName("Base").Set(reflect.ValueOf(Base{Error: "That did not match."}))
 		out := render(t, page, v.Interface())

@@ -25,6 +25,7 @@ const (
 	Device  Kind = "device"  // a browser that somebody has signed in with before
 	Access  Kind = "access"  // a bearer client's access token
 	Refresh Kind = "refresh" // a bearer client's refresh token
+	Kept    Kind = "kept"    // no token: form posts of this browser wait for a sign-in, or did lately
 )
 
 // ErrInvalid says that a value is no envelope of the kind asked for.
@@ -96,7 +97,7 @@ func NewJar(name string, secure bool, domain string) Jar {
 }
 
 // kinds are those that travel in cookies.
-var kinds = []Kind{Session, Pending, Device}
+var kinds = []Kind{Session, Pending, Device, Kept}
 
 // Name returns the name of the cookie that carries kind.
 func (j Jar) Name(kind Kind) string {

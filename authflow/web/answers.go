@@ -10,9 +10,14 @@ import (
 )
 
 // SignIn answers a proxied request that needs more assurance than it has: a page load is led to the page of
-// the next step, anything else is told as JSON. id is nil where nobody is signed in.
+// the next step, anything else is told as JSON, in words that a page of another of our origins can read too. id is
+// nil where nobody is signed in.
 func (s *Server) SignIn(w http.ResponseWriter, r *http.Request, id *session.Identity) {
 	s.guard(w)
+	if s.preflight(w, r) {
+		return
+	}
+	fromOther := s.allowOrigin(w, r)
 	step, err := s.Flow.Next(r.Context(), id)
 	if err != nil {
 		s.fail(w, r, err)
@@ -22,12 +27,13 @@ func (s *Server) SignIn(w http.ResponseWriter, r *http.Request, id *session.Iden
 		http.Redirect(w, r, withReturn(s.pathOf(step), s.here(r)), http.StatusFound)
 		return
 	}
-	tellSignIn(w, id, withReturn(s.pathOf(step), s.pageBehind(r)))
+	tellSignIn(w, id, s.loginURL(r, s.pathOf(step), fromOther))
 }
 
 // SignInFor is SignIn where a front proxy asks on behalf of the request r, whose URL is absolute. The page that it
 // names has a whole URL, and leads back to r's. status is how a page load is led there: 302, or 401 with a Location,
-// for a front proxy that makes the redirect itself and gets the Location on every answer.
+// for a front proxy that makes the redirect itself and gets the Location on every answer. Preflights are not allowed
+// here: nobody could ask the app when the request itself comes.
 func (s *Server) SignInFor(w http.ResponseWriter, r *http.Request, id *session.Identity, status int) {
 	s.guard(w)
 	step, err := s.Flow.Next(r.Context(), id)
@@ -72,10 +78,12 @@ func tellSignIn(w http.ResponseWriter, id *session.Identity, page string) {
 // where to come back to after a sign-in, since the request itself is no page.
 func (s *Server) pageBehind(r *http.Request) string {
 	u, err := url.Parse(r.Referer())
-	if err != nil || u.Host == "" || u.Host != r.Host {
+	if err != nil || u.Host == "" {
 		return ""
 	}
-	u.Scheme, u.Host = "", ""
+	if u.Host == r.Host {
+		u.Scheme, u.Host = "", ""
+	}
 	return s.returnTo(r, u.String())
 }
 
@@ -94,6 +102,7 @@ var refusals = map[int]error{
 // request id is what the log line of the same failure holds.
 func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, code int, requestID string) {
 	s.guard(w)
+	s.allowOrigin(w, r)
 	a := answerFor(refusals[code])
 	if s.PageLoad(r) || r.Header.Get("Sec-Fetch-Mode") == "navigate" { // a form that was sent, too
 		s.errorPage(w, r, a, requestID)

@@ -54,9 +54,13 @@ func (s *Server) toStep(w http.ResponseWriter, r *http.Request, cur *authflow.Cu
 }
 
 // demand says whether the place where a person is going asks for two factors. Where that is no route of
-// ours (the account page, or nowhere), every route that they may reach is asked.
+// ours (the account page, or nowhere), every route that they may reach is asked. The page of kept forms needs no
+// second factor: the route that a form goes to asks for it when it is sent.
 func (s *Server) demand(r *http.Request, returnTo string) func(groups []string) bool {
 	target, err := url.Parse(returnTo)
+	if err == nil && target.Path == s.AuthPath+keptPath {
+		return func([]string) bool { return false }
+	}
 	if err == nil && returnTo != "" && !s.reserved(target.Path) {
 		if twoFactor, found := s.Route(r, target); found {
 			return func([]string) bool { return twoFactor }

@@ -22,7 +22,7 @@ import (
 	"sallyport/templates"
 )
 
-// Options are what the pages need to know. All are set.
+// Options are what the pages need to know. All are set but KeepPost, which may be 0.
 type Options struct {
 	Flow      *authflow.Flow
 	Codec     *cookie.Codec
@@ -31,6 +31,7 @@ type Options struct {
 	PublicURL *url.URL // the origin that browsers use
 	Hosts     []string // of the upstreams, with or without a port: where a person may be sent back to
 	Product   string   // what the pages call the gateway
+	KeepPost  int64    // the longest form post that is kept over a sign-in, in bytes; 0: none is
 	// ClientAddr says where a request came from, trusted proxies taken into account.
 	ClientAddr func(*http.Request) netip.Addr
 	// Secure says whether the client speaks https, trusted proxies taken into account.
@@ -78,6 +79,7 @@ func (s *Server) routeTable() map[string]methods {
 		"/recovery-codes": {"GET": s.showCodes, "POST": s.form(s.postCodes)},
 		"/account":        {"GET": s.showAccount},
 		"/logout":         {"GET": s.showLogout, "POST": s.postLogout},
+		keptPath:          {"GET": s.showKept, "POST": s.form(s.postDropKept)},
 
 		"/account/recovery-codes": {"POST": s.form(s.postNewCodes)},
 		"/account/disable-2fa":    {"POST": s.form(s.postDisable)},
