@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-
 	"fmt"
 	"io"
 	"log/slog"
@@ -65,7 +64,7 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	if err != nil {
 		return nil, err
 	}
-	upstreams, err := proxyUpstreams(cfg)
+	upstreams, err := proxyUpstreams(cfg, l.log)
 	if err != nil {
 		return nil, err
 	}
@@ -120,9 +119,9 @@ func upstreamHosts(cfg *config.Config) []string {
 }
 
 // proxyUpstreams turns the configuration's words into the proxy's.
-func proxyUpstreams(cfg *config.Config) ([]proxy.Upstream, error) {
+func proxyUpstreams(cfg *config.Config, log *slog.Logger) ([]proxy.Upstream, error) {
 	var out []proxy.Upstream
-	for _, u := range cfg.Upstreams {
+	for i, u := range cfg.Upstreams {
 		policy, err := proxy.ParsePolicy(u.Access.Policy)
 		if err != nil {
 			return nil, err
@@ -130,6 +129,13 @@ func proxyUpstreams(cfg *config.Config) ([]proxy.Upstream, error) {
 		p := proxy.Upstream{
 			Name: u.Name, Hosts: u.Hosts, Path: u.Path, URL: u.URL, Policy: policy, Groups: u.Access.Groups,
 			Where: fmt.Sprintf("%s:%d", cfg.Path, u.Line),
+		}
+		if p.Forwarding, err = forwarding(fmt.Sprintf("upstreams[%d].tls", i), u); err != nil {
+			return nil, err
+		}
+		if u.TLS.InsecureSkipVerify {
+			log.Warn("whoever sits between the gateway and this upstream can read and change everything: its certificate is not verified",
+				"upstream", u.Name, "key", fmt.Sprintf("upstreams[%d].tls.insecure_skip_verify", i))
 		}
 		for _, r := range u.Access.Rules {
 			policy, err := proxy.ParsePolicy(r.Policy)
@@ -146,6 +152,25 @@ func proxyUpstreams(cfg *config.Config) ([]proxy.Upstream, error) {
 	return out, nil
 }
 
+// forwarding says how an upstream is spoken to. key is that of its TLS.
+func forwarding(key string, u config.Upstream) (proxy.Forwarding, error) {
+	f := proxy.Forwarding{
+		OwnHost: !u.PreserveHost, StripPath: u.StripPath,
+		RequestHeaders: proxy.HeaderChange(u.RequestHeaders), ResponseHeaders: proxy.HeaderChange(u.ResponseHeaders),
+		Connect: u.Timeouts.Connect, FirstByte: u.Timeouts.FirstByte, Idle: u.Timeouts.Idle,
+		MaxBody: int64(u.MaxBodySize), FlushInterval: time.Duration(u.FlushInterval),
+	}
+	if u.TLS == (config.UpstreamTLS{}) {
+		return f, nil
+	}
+	var err error
+	if f.TLS, err = clientTLS(key, u.TLS.CAFile, config.KeyPair{CertFile: u.TLS.CertFile, KeyFile: u.TLS.KeyFile}, u.TLS.ServerName); err != nil {
+		return f, err
+	}
+	f.TLS.InsecureSkipVerify = u.TLS.InsecureSkipVerify
+	return f, nil
+}
+
 // newLog makes the logger that the configuration asks for.
 func newLog(c config.Log, w io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{Level: c.Level}
@@ -160,21 +185,26 @@ func redisTLS(c config.RedisTLS) (*tls.Config, error) {
 	if !c.Enabled {
 		return nil, nil
 	}
-	t := &tls.Config{ServerName: c.ServerName, MinVersion: tls.VersionTLS12}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
+	return clientTLS("store.redis.tls", c.CAFile, config.KeyPair{CertFile: c.CertFile, KeyFile: c.KeyFile}, c.ServerName)
+}
+
+// clientTLS makes the client side of TLS of the files that stand under key.
+func clientTLS(key, caFile string, own config.KeyPair, serverName string) (*tls.Config, error) {
+	t := &tls.Config{ServerName: serverName, MinVersion: tls.VersionTLS12}
+	if caFile != "" {
+		pem, err := os.ReadFile(caFile)
 		if err != nil {
-			return nil, fmt.Errorf("store.redis.tls.ca_file: %w", err)
+			return nil, fmt.Errorf("%s.ca_file: %w", key, err)
 		}
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("store.redis.tls.ca_file: %s holds no PEM certificate", c.CAFile)
+			return nil, fmt.Errorf("%s.ca_file: %s holds no PEM certificate", key, caFile)
 		}
 	}
-	if c.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+	if own.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(own.CertFile, own.KeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("store.redis.tls.cert_file: %w", err)
+			return nil, fmt.Errorf("%s.cert_file: %w", key, err)
 		}
 		t.Certificates = []tls.Certificate{pair}
 	}

@@ -24,6 +24,14 @@ upstreams:
         - { paths: ["/admin/*"], policy: deny }
   - name: fronted
     hosts: [fronted.example.com]
+  - name: files
+    hosts: [files.example.com]
+    path: /files
+    url: unix:/run/files.sock
+    preserve_host: false
+    strip_path: true
+    request_headers: { set: { X-Tag: gate } }
+    access: { policy: bypass }
 `
 
 func TestExplainSaysWhatARequestMeetsAndWhatIsDecided(t *testing.T) {
@@ -56,6 +64,8 @@ func TestExplainSaysWhatARequestMeetsAndWhatIsDecided(t *testing.T) {
 		{"/a%2fb --user alice", 0, []string{"refused with 400: the path holds an encoded slash"}},
 		{"https://elsewhere.example.com/", 1, []string{"refused with 404", "no upstream has this host", "no upstream takes this request"}},
 		{"https://fronted.example.com/ --user alice", 0, []string{"upstream   fronted", "only forward-auth"}},
+		{"https://files.example.com/files/a", 0, []string{"upstream   files", "forwarded  http://localhost/a\n", "Host: localhost", "X-Forwarded-Prefix: /files", "X-Tag: gate"}},
+		{"https://files.example.com/files", 0, []string{"upstream   files", "redirected to /files/"}},
 		{"/auth/login", 0, []string{"answered by the gateway itself"}},
 		{"/x --user nobody", 2, []string{"no user \"nobody\""}},
 		{"/x --ip here", 2, []string{"want an IP address"}},

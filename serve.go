@@ -169,6 +169,7 @@ func (s *server) run(ctx context.Context) error {
 			return
 		}
 		srv := newHTTPServer(h, s.log)
+		srv.Protocols.SetUnencryptedHTTP2(l == s.listener) // gRPC clients, and proxies in front that speak it
 		servers = append(servers, srv)
 		go func() { failed <- s.serveOn(srv, l) }()
 	}
@@ -216,11 +217,16 @@ func (s *server) serveOn(srv *http.Server, l net.Listener) error {
 // newHTTPServer bounds what a client may take: its headers in size and time. Bodies have no bound in time,
 // because uploads and downloads through the proxy may be long.
 func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
+	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is refused like every target that is no path
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Protocols:                    new(http.Protocols),
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: 250, SendPingTimeout: time.Minute},
 	}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetHTTP2(true)
+	return srv
 }
 
 // shutdown takes no new requests and gives those under way their time.

@@ -60,6 +60,9 @@ func (c checker) publicURL(s *Server) {
 		s.PublicURL = &url.URL{Scheme: "http", Host: "localhost"} // for the checks that follow
 		return
 	}
+	if s.PublicURL.Scheme != "http" && s.PublicURL.Scheme != "https" {
+		c.Report("server.public_url", "want http:// or https:// and a host, found %q", s.PublicURL)
+	}
 	if s.PublicURL.Path != "" && s.PublicURL.Path != "/" {
 		c.Report("server.public_url", "has the path %s; write scheme and host only", s.PublicURL.Path)
 	}
@@ -131,18 +134,22 @@ func (c checker) redisTLS(t *RedisTLS) {
 		}
 		return
 	}
-	c.keyPair("store.redis.tls", t.CertFile, t.KeyFile)
-	if t.CAFile != "" {
-		pem, err := readFile(t.CAFile)
+	c.clientTLS("store.redis.tls", t.CAFile, t.CertFile, t.KeyFile, &t.ServerName)
+}
+
+func (c checker) clientTLS(key, caFile, certFile, keyFile string, serverName *string) {
+	c.keyPair(key, certFile, keyFile)
+	if caFile != "" {
+		pem, err := readFile(caFile)
 		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
 			err = errors.New("holds no certificate in PEM form")
 		}
-		c.must("store.redis.tls.ca_file", err)
+		c.must(key+".ca_file", err)
 	}
-	if t.ServerName != "" {
-		name, err := parseHost(t.ServerName)
-		c.must("store.redis.tls.server_name", err)
-		t.ServerName = name
+	if *serverName != "" {
+		name, err := parseHost(*serverName)
+		c.must(key+".server_name", err)
+		*serverName = name
 	}
 }
 

@@ -109,9 +109,41 @@ type Upstream struct {
 	Name   string   `key:"name"`  // unique; derived from host and path where the file gives none
 	Hosts  []string `key:"hosts"` // host or host:port, lower case; none: any host
 	Path   string   `key:"path"`  // canonical prefix, "/" or without a trailing slash
-	URL    *url.URL `key:"url"`   // nil: only answers forward-auth
+	URL    *url.URL `key:"url"`   // http, https, h2c, or unix with a path alone; nil: only answers forward-auth
 	Access Access   `key:"access"`
 	Line   int      // of the file
+
+	PreserveHost    bool          `key:"preserve_host"` // the upstream sees the browser's host
+	StripPath       bool          `key:"strip_path"`    // the upstream does not see Path
+	TLS             UpstreamTLS   `key:"tls"`
+	RequestHeaders  HeaderChange  `key:"request_headers"`
+	ResponseHeaders HeaderChange  `key:"response_headers"`
+	Timeouts        Timeouts      `key:"timeouts"`
+	MaxBodySize     Size          `key:"max_body_size"` // 0: any
+	FlushInterval   FlushInterval `key:"flush_interval"`
+}
+
+// UpstreamTLS is the client side of TLS to an upstream. An empty CAFile means the system's own authorities, an
+// empty ServerName the host of the URL.
+type UpstreamTLS struct {
+	CAFile             string `key:"ca_file,path"`
+	CertFile           string `key:"cert_file,path"`
+	KeyFile            string `key:"key_file,path"`
+	ServerName         string `key:"server_name"`
+	InsecureSkipVerify bool   `key:"insecure_skip_verify"` // any certificate will do
+}
+
+// HeaderChange is what is done to the headers that pass: first some are removed, then some are set.
+type HeaderChange struct {
+	Remove []string          `key:"remove"`
+	Set    map[string]string `key:"set"`
+}
+
+// Timeouts are how long an upstream may take. 0 is no limit.
+type Timeouts struct {
+	Connect   time.Duration `key:"connect"`
+	FirstByte time.Duration `key:"first_byte"`
+	Idle      time.Duration `key:"idle"`
 }
 
 // Access is what an upstream asks of a request that no rule matches, and the rules before it.

@@ -151,27 +151,51 @@ func TestAFileThatGivesEveryKeyIsReadInFull(t *testing.T) {
 			CookieName: "gate", CookieDomain: "example.com", AccessTokenLifetime: 5 * time.Minute, KeepPost: 512 << 10,
 		},
 		TwoFactor: TwoFactor{Issuer: "[Example, Inc] ${kept} $5", Enrollment: "invite", TempTokenLifetime: 3 * time.Minute, MaxAttempts: 3, FreshFor: 10 * time.Minute},
-		Upstreams: []Upstream{
-			{
-				Name: "wiki", Hosts: []string{"wiki.example.com", "wiki.example.com:8443", "[2001:db8::1]:8443"},
-				Path: "/team", URL: mustURL(t, "https://my_wiki:3000/base"), Line: 40,
-				Access: Access{Policy: "one_factor", Groups: []string{"staff", "Domain Users"}, Rules: []Rule{
-					{Paths: []string{"/team/healthz", "/team/static/*", "/*"}, Policy: "bypass", Line: 48},
-					{
-						Methods: []string{"GET", "PROPFIND"}, Groups: []string{"admins"}, Policy: "two_factor", Line: 49,
-						Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.2.3.4/32")},
-					},
-				}},
-			},
-			{Name: "forward.example.com", Hosts: []string{"forward.example.com"}, Path: "/", Access: Access{Policy: "two_factor"}, Line: 50},
-			{Name: "forward.example.com-8080-deep-er", Hosts: []string{"forward.example.com:8080"}, Path: "/deep/er", Access: Access{Policy: "two_factor"}, Line: 51},
-			{Name: "upstream4", Path: "/", URL: mustURL(t, "http://[::1]:4000"), Access: Access{Policy: "two_factor"}, Line: 53},
-		},
-		Log: Log{Level: slog.LevelDebug, Format: "json"},
+		Upstreams: everyUpstream(t, in),
+		Log:       Log{Level: slog.LevelDebug, Format: "json"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
+}
+
+// everyUpstream is what everything.good.yaml says of upstreams.
+func everyUpstream(t *testing.T, in func(name string) string) []Upstream {
+	all := []Upstream{
+		{
+			Name: "wiki", Hosts: []string{"wiki.example.com", "wiki.example.com:8443", "[2001:db8::1]:8443"},
+			Path: "/team", URL: mustURL(t, "https://my_wiki:3000/base"), Line: 40,
+			Access: Access{Policy: "one_factor", Groups: []string{"staff", "Domain Users"}, Rules: []Rule{
+				{Paths: []string{"/team/healthz", "/team/static/*", "/*"}, Policy: "bypass", Line: 48},
+				{
+					Methods: []string{"GET", "PROPFIND"}, Groups: []string{"admins"}, Policy: "two_factor", Line: 49,
+					Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.2.3.4/32")},
+				},
+			}},
+		},
+		{Name: "forward.example.com", Hosts: []string{"forward.example.com"}, Path: "/", Access: Access{Policy: "two_factor"}, Line: 50},
+		{Name: "forward.example.com-8080-deep-er", Hosts: []string{"forward.example.com:8080"}, Path: "/deep/er", Access: Access{Policy: "two_factor"}, Line: 51},
+		{Name: "upstream4", Path: "/", URL: mustURL(t, "http://[::1]:4000"), Access: Access{Policy: "two_factor"}, Line: 53},
+		{
+			Name: "legacy", Path: "/legacy", URL: mustURL(t, "https://legacy.internal"), Access: Access{Policy: "two_factor"}, Line: 54,
+			StripPath: true, TLS: UpstreamTLS{CertFile: in("cert.pem"), KeyFile: in("key.pem"), ServerName: "legacy", InsecureSkipVerify: true},
+			RequestHeaders:  HeaderChange{Set: map[string]string{"Authorization": "Basic 3"}, Remove: []string{"X-Debug"}},
+			ResponseHeaders: HeaderChange{Set: map[string]string{"X-Frame-Options": "SAMEORIGIN"}, Remove: []string{"Server", "X-Powered-By"}},
+			Timeouts:        Timeouts{Connect: time.Second, Idle: 2 * time.Minute}, MaxBodySize: 10 << 20, FlushInterval: -1,
+		},
+		{
+			Name: "upstream6", Path: "/socket", URL: mustURL(t, "unix:/run/app.sock"), Access: Access{Policy: "two_factor"}, Line: 65,
+			Timeouts: Timeouts{Idle: 24 * time.Hour}, FlushInterval: FlushInterval(100 * time.Millisecond), MaxBodySize: 512 << 10,
+		},
+		{Name: "upstream7", Path: "/grpc", URL: mustURL(t, "h2c://127.0.0.1:50051"), Access: Access{Policy: "two_factor"}, Line: 66},
+		{Name: "upstream8", Path: "/own", URL: mustURL(t, "https://own.internal"), Access: Access{Policy: "two_factor"}, Line: 67, TLS: UpstreamTLS{CAFile: in("cert.pem")}},
+	}
+	for i := range all {
+		if u := &all[i]; u.Name != "legacy" {
+			u.PreserveHost, u.Timeouts.Connect, u.Timeouts.FirstByte = true, 5*time.Second, time.Minute
+		}
+	}
+	return all
 }
 
 func TestAShortLifetimePullsTheDefaultsAlong(t *testing.T) {

@@ -22,6 +22,7 @@ func (c checker) upstreams(cfg *Config) {
 		if u.URL == nil && len(u.Hosts) == 0 {
 			c.Report(key+".url", "missing")
 		}
+		c.forwarding(key, u)
 		c.access(key+".access", u)
 	}
 	c.names(cfg.Upstreams)

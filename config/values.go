@@ -13,16 +13,20 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
+
+	"sallyport/config/strictyaml"
 )
 
 // types reads the values that are more than text, each once and for every key that holds one.
 var types = map[reflect.Type]func(string) (any, error){
-	reflect.TypeFor[*url.URL]():     func(text string) (any, error) { return parseURL(text) },
-	reflect.TypeFor[netip.Prefix](): func(text string) (any, error) { return parseNetwork(text) },
-	reflect.TypeFor[[]byte]():       func(text string) (any, error) { return parseKey(text) },
-	reflect.TypeFor[slog.Level]():   func(text string) (any, error) { return parseLevel(text) },
-	reflect.TypeFor[Size]():         func(text string) (any, error) { return parseSize(text) },
+	reflect.TypeFor[*url.URL]():      func(text string) (any, error) { return parseURL(text) },
+	reflect.TypeFor[netip.Prefix]():  func(text string) (any, error) { return parseNetwork(text) },
+	reflect.TypeFor[[]byte]():        func(text string) (any, error) { return parseKey(text) },
+	reflect.TypeFor[slog.Level]():    func(text string) (any, error) { return parseLevel(text) },
+	reflect.TypeFor[Size]():          func(text string) (any, error) { return parseSize(text) },
+	reflect.TypeFor[FlushInterval](): func(text string) (any, error) { return parseFlushInterval(text) },
 }
 
 // Size is a number of bytes, written with a unit: 512KiB, 10MiB, 4GiB.
@@ -43,7 +47,19 @@ func parseSize(text string) (Size, error) {
 	return Size(n << shift), nil
 }
 
-// parseURL reads an http or https URL: nil for an empty text, scheme in lower case.
+// FlushInterval is how long what an upstream has sent may lie in a buffer; -1: not at all.
+type FlushInterval time.Duration
+
+func parseFlushInterval(text string) (FlushInterval, error) {
+	if text == "-1" {
+		return -1, nil
+	}
+	d, err := strictyaml.ParseDuration(text)
+	return FlushInterval(d), err
+}
+
+// parseURL reads a URL: nil for an empty text, scheme in lower case. It has a host and perhaps a path, or, with the
+// scheme unix, the path of a socket alone. Which schemes will do is for the key to say.
 func parseURL(text string) (*url.URL, error) {
 	if text == "" {
 		return nil, nil
@@ -59,7 +75,9 @@ func parseURL(text string) (*url.URL, error) {
 		return nil, fmt.Errorf("not a URL such as http://127.0.0.1:3000: %w", err)
 	}
 	switch {
-	case u.Scheme != "http" && u.Scheme != "https":
+	case u.Scheme == "unix":
+		return u, checkSocket(u)
+	case u.Scheme == "" || u.Opaque != "":
 		return nil, fmt.Errorf("want http:// or https:// and a host, found %q", text)
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("%s has no host", text)
@@ -75,6 +93,13 @@ func parseURL(text string) (*url.URL, error) {
 		}
 	}
 	return u, nil
+}
+
+func checkSocket(u *url.URL) error {
+	if u.Host != "" || u.Opaque != "" || strings.HasSuffix(u.Path, "/") {
+		return errors.New("want unix: and the absolute path of a socket, such as unix:/run/app.sock")
+	}
+	return checkPath(u.EscapedPath())
 }
 
 func parseNetwork(text string) (netip.Prefix, error) {

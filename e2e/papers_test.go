@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/pem"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,7 @@ func TestTheConfigurationsOfThePapersWorkAsTheyStand(t *testing.T) {
 		"config.example.yaml": read(t, "config.example.yaml"),
 		"README.md":           firstYAML(t, read(t, "README.md")),
 		"docs/forward-auth":   firstYAML(t, read(t, "docs/forward-auth/README.md")),
+		"docs/upstreams.md":   strings.Replace(firstYAML(t, read(t, "docs/upstreams.md")), "/etc/sallyport/internal-ca.pem", authorityFile(t), 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := &gateway{t: t, Dir: t.TempDir()}
@@ -25,6 +28,18 @@ func TestTheConfigurationsOfThePapersWorkAsTheyStand(t *testing.T) {
 			g.run("check")
 		})
 	}
+}
+
+// authorityFile names a file with some certificate, for a paper that names one.
+func authorityFile(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewTLSServer(nil)
+	defer s.Close()
+	name := filepath.Join(t.TempDir(), "internal-ca.pem")
+	if err := os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 // read returns a file of the repository's top folder.

@@ -101,7 +101,9 @@ func startDemo(t *testing.T) demo {
 	g := &gateway{t: t, Address: freeAddress(t), Dir: t.TempDir()}
 	g.URL = "http://" + g.Address
 	g.process = start(t, g.Dir, binary, "demo", "--listen", g.Address)
-	eventually(t, "the demo serves", func() bool { return g.healthy() || g.process.ended() })
+	eventually(t, "the demo serves and has said so", func() bool {
+		return g.healthy() && strings.Contains(g.log(), "Ctrl-C") || g.process.ended()
+	})
 	t.Cleanup(g.stop)
 	if g.process.ended() {
 		t.Fatalf("the demo ended at once:\n%s", g.log())

@@ -13,5 +13,9 @@
 //	identity     headers that a client must not send come off, the identity goes on
 //	cookies      the gateway's own cookies come off, in both directions
 //	forwardauth  the same decision for a front proxy that forwards the request itself
-//	upstream     httputil.ReverseProxy, its transport, and what becomes of its errors
+//	upstream     httputil.ReverseProxy, and what becomes of its errors
+//	trailer      the trailers of a request that mean no harm
+//	transport    the connections to upstreams: TCP, TLS, HTTP/2, Unix sockets
+//	silence      a request over which nothing passes any more comes to an end
+//	home         addresses and cookies of the app become the browser's, and the other way round
 package proxy

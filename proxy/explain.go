@@ -52,6 +52,10 @@ func (g *Gateway) Explain(r *http.Request, id *session.Identity) Explanation {
 		return e
 	}
 	p := &passage{gateway: g, verdict: v, origin: from, host: host, id: id, in: r}
+	if p.lacksSlash() {
+		e.Status, e.Decision = http.StatusFound, "redirected to "+v.path.escaped+"/: the upstream does not see its path, and its links need the slash"
+		return e
+	}
 	out := r.Clone(r.Context())
 	p.rewrite(&httputil.ProxyRequest{In: r, Out: out})
 	e.URL, e.Header = out.URL, out.Header

@@ -106,7 +106,7 @@ func (g *Gateway) askedAbout(r *http.Request, e authzEndpoint, below string) (*h
 	if err != nil {
 		return nil, from, err
 	}
-	if err := checkTarget(said.target); err != nil {
+	if err := checkOriginal(said.target); err != nil {
 		return nil, from, fmt.Errorf("the original path holds %w", err)
 	}
 	u, err := url.ParseRequestURI(said.target)
@@ -141,9 +141,9 @@ func (g *Gateway) saidOrigin(r *http.Request, peer netip.Addr, said inquiry) (or
 	return g.believe(from, &hops{clients: clients})
 }
 
-// checkTarget refuses a path that a front proxy would clean: one path would be judged here and another forwarded there.
+// checkOriginal refuses a path that a front proxy would clean: one path would be judged here and another forwarded there.
 // On a host whose decision hangs on the path, [canonicalPath] refuses more.
-func checkTarget(target string) error {
+func checkOriginal(target string) error {
 	raw, _, _ := strings.Cut(target, "?")
 	if !strings.HasPrefix(raw, "/") {
 		return errors.New("no slash at the start")

@@ -55,7 +55,7 @@ type Answers interface {
 	// load to the login page: 302, or 401 with a Location.
 	SignInFor(w http.ResponseWriter, r *http.Request, id *session.Identity, status int)
 
-	// Refuse answers 400, 403, 404, 405, 502, 503 or 504. requestID is what the log line of the failure has, for the person to
+	// Refuse answers 400, 403, 404, 405, 413, 502, 503 or 504. requestID is what the log line of the failure has, for the person to
 	// quote, or "".
 	Refuse(w http.ResponseWriter, r *http.Request, status int, requestID string)
 }
@@ -81,7 +81,9 @@ type Gateway struct {
 	trusted  []netip.Prefix
 	hosts    []string
 	options  Options
-	out      *outbound
+
+	transports map[wire]*http.Transport
+	buffers    bufferPool
 }
 
 // New makes a Gateway, or says in one line which upstream or option is wrong and why.
@@ -93,15 +95,15 @@ func New(o Options) (*Gateway, error) {
 	if err != nil || authPath == "" {
 		return nil, fmt.Errorf("proxy: auth path %q: want a folder below /, such as /auth", o.AuthPath)
 	}
-	t, err := newTable(o.Upstreams)
-	if err != nil {
+	g := &Gateway{authPath: authPath, cookies: slices.Clone(o.CookieNames), options: o, transports: map[wire]*http.Transport{}}
+	if g.table, err = newTable(o.Upstreams); err != nil {
 		return nil, err
 	}
-	g := &Gateway{table: t, authPath: authPath, cookies: slices.Clone(o.CookieNames), options: o, out: newOutbound(o.Log)}
+	g.connect()
 	for _, n := range o.TrustedProxies {
 		g.trusted = append(g.trusted, n.Masked())
 	}
-	for key := range t {
+	for key := range g.table {
 		if key != (authority{}) {
 			g.hosts = append(g.hosts, key.String())
 		}
@@ -110,11 +112,31 @@ func New(o Options) (*Gateway, error) {
 	return g, nil
 }
 
+// connect gives each route its way to the upstream. Routes that speak alike share their connections.
+func (g *Gateway) connect() {
+	errorLog := slog.NewLogLogger(g.options.Log.Handler(), slog.LevelDebug) // for answers that broke off
+	for _, s := range g.table {
+		for _, rt := range s.routes {
+			if rt.target == nil || rt.forward != nil {
+				continue
+			}
+			if g.transports[rt.wire] == nil {
+				g.transports[rt.wire] = rt.wire.transport()
+			}
+			rt.forward = newForward(g.transports[rt.wire], rt.forwarding.FlushInterval, &g.buffers, errorLog)
+		}
+	}
+}
+
 // Hosts gives the hosts of all upstreams in order, each as "host" or "host:port".
 func (g *Gateway) Hosts() []string { return slices.Clone(g.hosts) }
 
 // Close closes the idle connections to upstreams. Requests under way are not touched.
-func (g *Gateway) Close() { g.out.transport.CloseIdleConnections() }
+func (g *Gateway) Close() {
+	for _, t := range g.transports {
+		t.CloseIdleConnections()
+	}
+}
 
 // ClientAddr gives the address of whoever makes the request: the peer, or, where the peer is a trusted proxy, the
 // last address in the chain that no trusted proxy has. A chain that cannot be read gives the peer; the zero

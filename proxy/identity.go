@@ -39,11 +39,23 @@ var headerKinds = map[string]headerKind{
 
 const longestFolded = 32 // longer than any name above
 
-// kindOf classifies a header by its folded name: lower case, every run of other than letters and digits as one
-// dash, none at the ends. That is how CGI-style servers come to take Remote_User for Remote-User.
+// kindOf classifies a header by its folded name.
 func kindOf(name string) headerKind {
 	var buf [longestFolded]byte
-	folded := buf[:0]
+	folded := appendFolded(buf[:0], name)
+	if s := string(folded); s == "x-forwarded" || strings.HasPrefix(s, "x-forwarded-") {
+		return gatewaysOwn
+	}
+	kind := headerKinds[string(folded)]
+	if kind == framing && name == http.CanonicalHeaderKey(string(folded)) {
+		return passed
+	}
+	return kind
+}
+
+// appendFolded appends the beginning of a header's folded name: lower case, every run of other than letters and
+// digits as one dash, none at the ends. That is how CGI-style servers come to take Remote_User for Remote-User.
+func appendFolded(folded []byte, name string) []byte {
 	dash := false
 	for i := range len(name) {
 		c := name[i]
@@ -62,14 +74,7 @@ func kindOf(name string) headerKind {
 			break
 		}
 	}
-	if s := string(folded); s == "x-forwarded" || strings.HasPrefix(s, "x-forwarded-") {
-		return gatewaysOwn
-	}
-	kind := headerKinds[string(folded)]
-	if kind == framing && name == http.CanonicalHeaderKey(string(folded)) {
-		return passed
-	}
-	return kind
+	return folded
 }
 
 // dropForeignHeaders takes off what a client must not say to an upstream. keepMethodOverride is for routes whose

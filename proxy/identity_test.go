@@ -115,7 +115,7 @@ func TestIdentityHeadersOfAClientNeverReachAnUpstream(t *testing.T) {
 	}
 }
 
-func TestTrailersOfAClientNeverReachAnUpstream(t *testing.T) {
+func TestTrailersThatWouldSpeakForTheGatewayNeverReachAnUpstream(t *testing.T) {
 	for path, check := range map[string]func(*testing.T, received){"/app/x": wantClean, "/public/x": wantNobody} {
 		j := newJournal(t, nil)
 		raw := request("POST", path, aliceOne, "Transfer-Encoding: chunked", "Trailer: Remote-User, Remote_Groups") +

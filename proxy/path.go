@@ -187,6 +187,17 @@ func encodedTwice(plain string) bool {
 	return false
 }
 
+// cutEscaped takes the first n decoded bytes off an escaped path.
+func cutEscaped(escaped string, n int) string {
+	for ; n > 0; n-- {
+		if escaped[0] == '%' {
+			escaped = escaped[2:]
+		}
+		escaped = escaped[1:]
+	}
+	return escaped
+}
+
 // under says whether a path is the folder or lies in it. The root folder is "".
 func under(p, folder string) bool {
 	return strings.HasPrefix(p, folder) && (len(p) == len(folder) || p[len(folder)] == '/')

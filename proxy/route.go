@@ -2,12 +2,17 @@ package proxy
 
 import (
 	"cmp"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httputil"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Upstream is one entry of the routing table: the requests it takes, what they must come with, and where they go.
@@ -15,18 +20,59 @@ type Upstream struct {
 	Name   string   // for logs
 	Hosts  []string // "host" (any port) or "host:port"; none: any host that no other entry names
 	Path   string   // prefix of whole segments, decoded, e.g. "/wiki"; "" and "/" mean every path
-	URL    *url.URL // http or https, host, base path; nil: decided on, but never proxied (404)
+	URL    *url.URL // http, https or h2c, host, base path; or unix and the path of a socket; nil: decided on, but never proxied (404)
 	Policy Policy   // where no rule applies
 	Groups []string // any of these, where no rule says otherwise; none: anybody
 	Rules  []Rule
 	Where  string // where the entry was written, e.g. "config.yaml:12"; for errors and logs
+
+	Forwarding Forwarding
+}
+
+// Forwarding is how requests are carried to an upstream, and answers back. The zero value passes both on as they
+// are and sets no limit.
+type Forwarding struct {
+	TLS       *tls.Config // client side of https, not to be changed any more; nil: the system's authorities
+	OwnHost   bool        // the upstream sees its own host in Host, Origin and Referer, not the browser's
+	StripPath bool        // the upstream does not see the entry's Path, and X-Forwarded-Prefix names it
+
+	// RequestHeaders and ResponseHeaders change what passes. They cannot set what the gateway itself says: identity
+	// and forwarding headers on the way there, its own cookies on the way back.
+	RequestHeaders, ResponseHeaders HeaderChange
+
+	Connect   time.Duration // to have a connection, and again to have TLS on it; 0: no limit
+	FirstByte time.Duration // from the whole request to the head of the answer; 0: no limit
+	Idle      time.Duration // without a byte of either body, or over a WebSocket; 0: no limit
+
+	MaxBody       int64         // bytes of a request's body, 413 beyond; 0: any
+	FlushInterval time.Duration // how long an answer of known length may lie in the buffer; 0: until that is full; negative: not at all
+}
+
+// HeaderChange takes headers off and puts others on, in this order.
+type HeaderChange struct {
+	Remove []string
+	Set    map[string]string
+}
+
+func (c HeaderChange) apply(h http.Header) {
+	for _, name := range c.Remove {
+		h.Del(name)
+	}
+	for name, value := range c.Set {
+		h.Set(name, value)
+	}
 }
 
 // route is an Upstream made ready for matching. It does not change once made.
 type route struct {
 	name           string
-	prefix, folded string // without a final slash; "" is every path
-	target         *url.URL
+	prefix, folded string    // without a final slash; "" is every path
+	escapedPrefix  string    // prefix as it stands in a URL
+	target         *url.URL  // on the wire: scheme, host and base path; nil: never proxied
+	addressed      authority // the host of target
+	wire           wire
+	forwarding     Forwarding
+	forward        *httputil.ReverseProxy // nil where target is
 	rules          []rule
 	fallback       demand // where no rule applies
 	byPath         bool   // a decision or a boundary hangs on the path
@@ -34,9 +80,6 @@ type route struct {
 }
 
 func newRoute(u Upstream) (*route, error) {
-	if u.URL != nil && (u.URL.Scheme != "http" && u.URL.Scheme != "https" || u.URL.Host == "") {
-		return nil, fmt.Errorf("url %q: want http:// or https:// and a host", u.URL.Redacted())
-	}
 	if _, ok := policyNames[u.Policy]; !ok {
 		return nil, errNoPolicy
 	}
@@ -44,8 +87,13 @@ func newRoute(u Upstream) (*route, error) {
 	if err != nil {
 		return nil, fmt.Errorf("path %q holds %w, which no forwarded path does: write it decoded and without that", u.Path, err)
 	}
-	rt := &route{name: u.Name, prefix: strings.TrimSuffix(u.Path, "/"), folded: folded, target: u.URL, fallback: newDemand(u.Policy, u.Groups, u.Where)}
-	rt.byPath = rt.prefix != "" || u.URL != nil && strings.Trim(u.URL.Path, "/") != ""
+	rt := &route{name: u.Name, prefix: strings.TrimSuffix(u.Path, "/"), folded: folded, forwarding: u.Forwarding, fallback: newDemand(u.Policy, u.Groups, u.Where)}
+	if u.URL != nil {
+		if err = rt.aim(u); err != nil {
+			return nil, err
+		}
+	}
+	rt.byPath = rt.prefix != "" || rt.target != nil && rt.target.Path != ""
 	for i, r := range u.Rules {
 		compiled, err := newRule(r, u.Groups)
 		if err != nil {
@@ -56,6 +104,22 @@ func newRoute(u Upstream) (*route, error) {
 		rt.byMethod = rt.byMethod || len(r.Methods) > 0
 	}
 	return rt, nil
+}
+
+// aim points the route at an upstream.
+func (rt *route) aim(u Upstream) error {
+	if err := checkTarget(u.URL); err != nil {
+		return err
+	}
+	if u.Forwarding.StripPath && rt.prefix == "" {
+		return errors.New("strip path: there is no path to take off")
+	}
+	rt.target, rt.wire, rt.escapedPrefix = onWire(u.URL), newWire(u), escapedFolder(rt.prefix)
+	var ok bool
+	if rt.addressed, ok = parseAuthority(rt.target.Host); !ok {
+		return fmt.Errorf("url %q: %q is not a host", u.URL.Redacted(), u.URL.Host)
+	}
+	return nil
 }
 
 func (rt *route) match(p *requestPath) likeness {

@@ -4,65 +4,33 @@ import (
 	"context"
 	"errors"
 	"log"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"strings"
-	"sync"
 	"time"
 
 	"sallyport/authflow/session"
 )
 
-// How long an upstream may take, and how many connections to one are kept for the next request.
-const (
-	dialTimeout           = 5 * time.Second
-	responseHeaderTimeout = 60 * time.Second
-	idleConnTimeout       = 90 * time.Second
-	idleConnsPerUpstream  = 256
-	maxResponseHeader     = 1 << 20 // bytes
-)
-
-// outbound is what all forwarded requests share.
-type outbound struct {
-	transport *http.Transport
-	buffers   bufferPool
-	errorLog  *log.Logger // what ReverseProxy says of answers that broke off
-}
-
-func newOutbound(l *slog.Logger) *outbound {
-	return &outbound{
-		transport: &http.Transport{
-			Proxy:                  nil, // an upstream is reached directly, whatever HTTP_PROXY says
-			DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
-			TLSHandshakeTimeout:    dialTimeout,
-			ResponseHeaderTimeout:  responseHeaderTimeout,
-			ExpectContinueTimeout:  time.Second,
-			IdleConnTimeout:        idleConnTimeout,
-			MaxIdleConnsPerHost:    idleConnsPerUpstream,
-			MaxResponseHeaderBytes: maxResponseHeader,
-			ForceAttemptHTTP2:      true,
-			DisableCompression:     true, // bodies pass as they are
-		},
-		errorLog: slog.NewLogLogger(l.Handler(), slog.LevelDebug),
+// newForward makes the reverse proxy of a route. What belongs to one request is in its context, so that one proxy
+// serves all of them.
+func newForward(t *http.Transport, flushInterval time.Duration, buffers *bufferPool, errorLog *log.Logger) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Rewrite:        func(pr *httputil.ProxyRequest) { passageOf(pr.In).rewrite(pr) },
+		ModifyResponse: func(res *http.Response) error { passageOf(res.Request).takeHome(res); return nil },
+		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { passageOf(r).fail(r.Context(), err) },
+		Transport:      t,
+		FlushInterval:  flushInterval,
+		BufferPool:     buffers,
+		ErrorLog:       errorLog,
 	}
 }
 
-const bufferSize = 32 << 10
+type passageKey struct{}
 
-// bufferPool lends the buffers through which bodies are copied.
-type bufferPool struct{ pool sync.Pool }
-
-func (p *bufferPool) Get() []byte {
-	if b, ok := p.pool.Get().(*[bufferSize]byte); ok {
-		return b[:]
-	}
-	return make([]byte, bufferSize)
+func passageOf(r *http.Request) *passage {
+	return r.Context().Value(passageKey{}).(*passage)
 }
-
-func (p *bufferPool) Put(b []byte) { p.pool.Put((*[bufferSize]byte)(b)) }
 
 // passage is one request on its way through.
 type passage struct {
@@ -73,60 +41,123 @@ type passage struct {
 	id      *session.Identity // nil where the policy is bypass
 	w       http.ResponseWriter
 	in      *http.Request
+	silence *silence // nil where the upstream has no limit on it
 }
 
 // serve forwards the request and copies the answer back. ctx is the request's own, or one that ends with the session.
 func (p *passage) serve(ctx context.Context) {
-	out := p.gateway.out
-	forward := httputil.ReverseProxy{
-		Rewrite:   p.rewrite,
-		Transport: out.transport,
-		ModifyResponse: func(res *http.Response) error {
-			p.gateway.cookies.takeOffSet(res.Header)
-			return nil
-		},
-		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { p.fail(ctx, err) },
-		BufferPool:   &out.buffers,
-		ErrorLog:     out.errorLog,
+	rt := p.verdict.route
+	if p.lacksSlash() {
+		p.redirectToFolder()
+		return
 	}
-	forward.ServeHTTP(&answer{ResponseWriter: p.w, cookies: p.gateway.cookies}, p.in.WithContext(ctx))
+	if !p.limitBody(rt.forwarding.MaxBody) {
+		return
+	}
+	client := http.NewResponseController(p.w)
+	if p.in.ContentLength != 0 {
+		client.EnableFullDuplex() // an answer may begin before the request has ended; where it cannot, it waits
+	}
+	ctx = context.WithValue(ctx, passageKey{}, p)
+	if rt.forwarding.Idle > 0 {
+		var end func()
+		p.silence, ctx, end = watchSilence(ctx, client, rt.forwarding.Idle)
+		defer end()
+	}
+	in := p.in.WithContext(ctx)
+	if p.silence != nil {
+		in.Body = p.silence.body(in.Body)
+	}
+	rt.forward.ServeHTTP(&answer{ResponseWriter: p.w, passage: p}, in)
 	p.gateway.cookies.takeOffSet(p.w.Header()) // what is there now is sent as trailers
+}
+
+// lacksSlash says whether a page is asked for that is the folder of an app that believes to live at /. Without the
+// slash its links would miss the folder.
+func (p *passage) lacksSlash() bool {
+	rt := p.verdict.route
+	return rt.forwarding.StripPath && p.verdict.path.plain == rt.prefix && (p.in.Method == http.MethodGet || p.in.Method == http.MethodHead)
+}
+
+func (p *passage) redirectToFolder() {
+	to := p.verdict.path.escaped + "/"
+	if p.in.URL.RawQuery != "" {
+		to += "?" + p.in.URL.RawQuery
+	}
+	p.w.Header().Set("Location", to)
+	p.w.Header().Set("Cache-Control", "no-store")
+	p.w.WriteHeader(http.StatusFound)
+}
+
+// limitBody refuses a body that says it is too long, and lets one that does not say break off where it is.
+func (p *passage) limitBody(bytes int64) bool {
+	switch {
+	case bytes == 0:
+	case p.in.ContentLength > bytes:
+		p.gateway.refuse(p.w, p.in, refusal{status: http.StatusRequestEntityTooLarge, why: "the body is longer than the upstream's max_body_size", user: p.username()})
+		return false
+	case p.in.ContentLength < 0:
+		p.in.Body = http.MaxBytesReader(p.w, p.in.Body, bytes)
+	}
+	return true
+}
+
+func (p *passage) username() string {
+	if p.id == nil {
+		return ""
+	}
+	return p.id.Username
 }
 
 // rewrite makes the outgoing request. ReverseProxy has taken the hop-by-hop headers off by now, those that the
 // client's Connection header names among them, so what is put on here stays on.
 func (p *passage) rewrite(pr *httputil.ProxyRequest) {
-	out, g := pr.Out, p.gateway
-	out.URL = p.outgoingURL()
+	out, g, rt := pr.Out, p.gateway, p.verdict.route
+	out.URL = rt.outgoing(p.verdict.path, p.in.URL)
 	out.Host = p.host.String()
-	out.Trailer = nil // names in it would be headers to some upstreams; RFC 9110 section 6.5.1 lets us discard it
-	dropForeignHeaders(out.Header, !p.verdict.route.byMethod)
+	if rt.forwarding.OwnHost {
+		out.Host = rt.target.Host
+	}
+	if rt.forwarding.OwnHost || rt.forwarding.StripPath {
+		p.moveAway(out.Header)
+	}
+	passTrailers(pr)
+	if g.ownBearer(pr.In) {
+		out.Header.Del("Authorization")
+	}
+	g.cookies.takeOff(out.Header)
+	rt.forwarding.RequestHeaders.apply(out.Header) // before what only the gateway may say
+	dropForeignHeaders(out.Header, !rt.byMethod)
 	if !isWebSocket(pr.In) {
 		out.Header.Del("Connection") // put back by ReverseProxy; h2c would be a tunnel past every rule
 		out.Header.Del("Upgrade")
 		out.Header.Del("Http2-Settings")
 	}
-	g.cookies.takeOff(out.Header)
-	if g.ownBearer(pr.In) {
-		out.Header.Del("Authorization")
-	}
 	p.origin.setForwarded(out.Header)
+	if rt.forwarding.StripPath {
+		out.Header["X-Forwarded-Prefix"] = []string{rt.escapedPrefix}
+	}
 	if p.id != nil {
 		setIdentity(out.Header, p.id)
 	}
 }
 
-// outgoingURL puts the upstream's base path before the path that was judged, or, where nothing hangs on the path,
+// outgoing puts the upstream's base path before the path that was judged, or, where nothing hangs on the path,
 // before the path as it came. The query stays byte for byte.
-func (p *passage) outgoingURL() *url.URL {
-	target, in := p.verdict.route.target, p.in.URL
-	plain, escaped := p.verdict.path.plain, p.verdict.path.escaped
+func (rt *route) outgoing(judged requestPath, in *url.URL) *url.URL {
+	plain, escaped := judged.plain, judged.escaped
 	if escaped == "" {
 		plain, escaped = in.Path, escapeStray(rawPath(in))
 	}
-	u := &url.URL{Scheme: target.Scheme, Host: target.Host, RawQuery: in.RawQuery, ForceQuery: in.ForceQuery}
-	u.Path = strings.TrimSuffix(target.Path, "/") + plain
-	u.RawPath = strings.TrimSuffix(target.EscapedPath(), "/") + escaped
+	if rt.forwarding.StripPath {
+		plain, escaped = plain[len(rt.prefix):], cutEscaped(escaped, len(rt.prefix))
+		if plain == "" {
+			plain, escaped = "/", "/"
+		}
+	}
+	u := &url.URL{Scheme: rt.target.Scheme, Host: rt.target.Host, RawQuery: in.RawQuery, ForceQuery: in.ForceQuery}
+	u.Path = rt.target.Path + plain
+	u.RawPath = rt.target.EscapedPath() + escaped
 	return u
 }
 
@@ -135,17 +166,22 @@ func (p *passage) outgoingURL() *url.URL {
 // hold addresses, goes to the log alone.
 func (p *passage) fail(ctx context.Context, err error) {
 	g := p.gateway
-	if p.in.Context().Err() != nil {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errSilence):
+		err = cause
+	case p.in.Context().Err() != nil:
 		g.options.Log.Debug("the client has gone", "upstream", p.verdict.route.name, "cause", err)
 		panic(http.ErrAbortHandler) // returning would make net/http answer 200
+	case ctx.Err() != nil:
+		p.cutShort(cause)
+		return
 	}
-	if ctx.Err() != nil {
-		p.cutShort(context.Cause(ctx))
+	if tooLong := new(http.MaxBytesError); errors.As(err, &tooLong) {
+		g.refuse(p.w, p.in, refusal{status: http.StatusRequestEntityTooLarge, why: "the body is longer than the upstream's max_body_size", user: p.username()})
 		return
 	}
 	status := http.StatusBadGateway
-	var timeout net.Error
-	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+	if tooSlow(err) {
 		status = http.StatusGatewayTimeout
 	}
 	requestID := newRequestID()
@@ -168,10 +204,20 @@ func (p *passage) cutShort(cause error) {
 	}
 }
 
+// takeHome makes an answer one of the address that the browser knows, and takes off what an upstream may not say.
+func (p *passage) takeHome(res *http.Response) {
+	p.bringHome(res.Header)
+	p.verdict.route.forwarding.ResponseHeaders.apply(res.Header)
+	p.gateway.cookies.takeOffSet(res.Header)
+	if p.silence != nil {
+		res.Body = p.silence.body(res.Body)
+	}
+}
+
 // answer is the way back to the client. It sees the 1xx answers, which ReverseProxy passes on without ModifyResponse.
 type answer struct {
 	http.ResponseWriter
-	cookies ownCookies
+	passage *passage
 }
 
 // Unwrap lets http.ResponseController flush and hijack, as event streams and WebSockets need.
@@ -180,9 +226,13 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 func (a *answer) WriteHeader(status int) {
 	h := a.Header()
 	if status < http.StatusOK {
-		a.cookies.takeOffSet(h)
+		HeaderChange{Remove: a.passage.verdict.route.forwarding.ResponseHeaders.Remove}.apply(h)
+		a.passage.gateway.cookies.takeOffSet(h)
 	} else if _, given := h["Content-Type"]; !given {
 		h["Content-Type"] = nil // an upstream that names no type gets none made up
+	}
+	if a.passage.silence != nil && status >= http.StatusOK {
+		a.passage.silence.answered()
 	}
 	a.ResponseWriter.WriteHeader(status)
 }

@@ -87,6 +87,8 @@ type Enroll struct {
 	Base
 	// QRCode is a data:image/png;base64 URI; empty leaves the picture out.
 	QRCode template.URL
+	// QRSize is the width and the height to show it in, in CSS pixels.
+	QRSize int
 	// Secret is the base32 secret in groups of four, SecretPlain the same
 	// without spaces, for the copy button.
 	Secret, SecretPlain string

@@ -50,13 +50,19 @@ func URL(secret, issuer, account string) string {
 	return "otpauth://totp/" + url.PathEscape(issuer+":"+account) + "?" + strings.ReplaceAll(parameters.Encode(), "+", "%20")
 }
 
-// QRCode returns a PNG of url, with the quiet zone that readers need.
-func QRCode(url string) ([]byte, error) {
-	png, err := qrcode.Encode(url, qrcode.Medium, 320)
-	if err != nil {
-		return nil, fmt.Errorf("totp: draw QR code: %w", err)
+// QRCode returns a PNG of url, with the quiet zone that readers need, and the width to show it in, in CSS
+// pixels: half its own, so that it is sharp on fine screens too, and each module a whole number of pixels, since
+// readers stumble over modules of unequal width.
+func QRCode(url string) (png []byte, width int, err error) {
+	const modulePixels = 8
+	q, err := qrcode.New(url, qrcode.Medium)
+	if err == nil {
+		png, err = q.PNG(-modulePixels) // negative: pixels a module
 	}
-	return png, nil
+	if err != nil {
+		return nil, 0, fmt.Errorf("totp: draw QR code: %w", err)
+	}
+	return png, len(q.Bitmap()) * modulePixels / 2, nil
 }
 
 // Code takes the spaces and dashes out of what a person typed, and says whether the rest has the form of

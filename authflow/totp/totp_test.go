@@ -86,14 +86,14 @@ func TestANewSecretHasTwentyRandomBytesAndItsAddressCarriesIt(t *testing.T) {
 	}
 }
 
-func TestTheQRCodeIsAPNG(t *testing.T) {
-	img, err := QRCode("otpauth://totp/x?secret=JBSWY3DPEHPK3PXP")
+func TestTheQRCodeIsAPNGWithTwoPixelsForOneOnThePage(t *testing.T) {
+	img, width, err := QRCode("otpauth://totp/x?secret=JBSWY3DPEHPK3PXP")
 	if err != nil {
 		t.Fatal(err)
 	}
 	decoded, err := png.Decode(bytes.NewReader(img))
-	if err != nil || decoded.Bounds().Dx() < 300 {
-		t.Fatalf("%v, %v", decoded, err)
+	if err != nil || decoded.Bounds().Dx() != 2*width || width < 100 || width%4 != 0 {
+		t.Fatalf("%d pixels to be shown in %d, %v", decoded.Bounds().Dx(), width, err)
 	}
 }
 

@@ -89,13 +89,14 @@ func (s *Server) pageBehind(r *http.Request) string {
 
 // refusals are the errors behind the statuses that the proxy answers with.
 var refusals = map[int]error{
-	http.StatusBadRequest:         errBadTarget,
-	http.StatusForbidden:          errForbidden,
-	http.StatusNotFound:           errNotFound,
-	http.StatusMethodNotAllowed:   errMethod,
-	http.StatusBadGateway:         errGateway,
-	http.StatusServiceUnavailable: store.ErrUnavailable,
-	http.StatusGatewayTimeout:     errTimeout,
+	http.StatusBadRequest:            errBadTarget,
+	http.StatusForbidden:             errForbidden,
+	http.StatusNotFound:              errNotFound,
+	http.StatusMethodNotAllowed:      errMethod,
+	http.StatusRequestEntityTooLarge: errTooLarge,
+	http.StatusBadGateway:            errGateway,
+	http.StatusServiceUnavailable:    store.ErrUnavailable,
+	http.StatusGatewayTimeout:        errTimeout,
 }
 
 // Refuse answers a request that is not forwarded, or whose upstream failed, with one of the refusals. The

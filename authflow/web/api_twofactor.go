@@ -44,7 +44,7 @@ func (s *Server) apiSetup(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	qr, err := qrCode(begun.URL)
+	qr, _, err := qrCode(begun.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -69,12 +69,10 @@ func (s *Server) setupCall(c *call) (authflow.Enroller, *authflow.Proof, authflo
 	return e, proof, client, err
 }
 
-func qrCode(url string) (string, error) {
-	png, err := totp.QRCode(url)
-	if err != nil {
-		return "", err
-	}
-	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(png), nil
+// qrCode returns the picture of url as a data: URI, and the width to show it in.
+func qrCode(url string) (uri string, width int, err error) {
+	png, width, err := totp.QRCode(url)
+	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(png), width, err
 }
 
 type verifySetupRequest struct {

@@ -63,7 +63,7 @@ func (s *Server) enrollPage(r *http.Request, e authflow.Enroller, returnTo strin
 	if err != nil {
 		return templates.Enroll{}, err
 	}
-	qr, err := qrCode(begun.URL)
+	qr, width, err := qrCode(begun.URL)
 	if err != nil {
 		return templates.Enroll{}, err
 	}
@@ -72,7 +72,7 @@ func (s *Server) enrollPage(r *http.Request, e authflow.Enroller, returnTo strin
 		base = signedBase(base, e.Current)
 	}
 	return templates.Enroll{
-		Base: base, QRCode: template.URL(qr), Secret: inFours(begun.Secret), SecretPlain: begun.Secret,
+		Base: base, QRCode: template.URL(qr), QRSize: width, Secret: inFours(begun.Secret), SecretPlain: begun.Secret,
 		OtpauthURL: template.URL(begun.URL), Account: begun.Account, Issuer: s.Flow.Settings.Issuer,
 		Forced: begun.Forced, Replacing: begun.Replacing, NeedInvite: begun.Invite, ReturnTo: begun.Return,
 	}, nil

@@ -28,7 +28,7 @@ func (d *decoder) assign(v reflect.Value, text string) error {
 		return err
 	}
 	if v.Type() == durationType {
-		duration, err := parseDuration(text)
+		duration, err := ParseDuration(text)
 		if err == nil {
 			v.SetInt(int64(duration))
 		}
@@ -106,8 +106,8 @@ func expand(text string, lookup func(string) (string, bool)) (string, error) {
 
 var days = regexp.MustCompile(`^(\d{1,5})d(.*)$`)
 
-// parseDuration reads Go's durations, with whole days in front where there are any: 30d, 1d12h, 90s, 0.
-func parseDuration(text string) (time.Duration, error) {
+// ParseDuration reads Go's durations, with whole days in front where there are any: 30d, 1d12h, 90s, 0.
+func ParseDuration(text string) (time.Duration, error) {
 	var whole, rest time.Duration
 	clock := text
 	if m := days.FindStringSubmatch(text); m != nil {

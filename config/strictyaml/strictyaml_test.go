@@ -225,7 +225,7 @@ func TestDurations(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"0": 0, "0s": 0, "90s": 90 * time.Second, "1h30m": 90 * time.Minute, "30d": 30 * day, "1d12h": 36 * time.Hour, "0d": 0, "1.5h": 90 * time.Minute, "36500d": MaxDuration,
 	} {
-		if got, err := parseDuration(text); err != nil || got != want {
+		if got, err := ParseDuration(text); err != nil || got != want {
 			t.Errorf("%q: got %s, %v; want %s", text, got, err, want)
 		}
 	}
@@ -234,7 +234,7 @@ func TestDurations(t *testing.T) {
 		"1d 2h": "not a duration", "1h1d": "not a duration", "-1h": "-1h is negative", "1d-1h": "is negative", "1.5d": "not a duration",
 		"99999d": "longer than a hundred years", "36500d1s": "longer than a hundred years", "999999h": "longer than a hundred years", "9999999999h": "not a duration",
 	} {
-		if got, err := parseDuration(text); err == nil || !strings.Contains(err.Error(), want) {
+		if got, err := ParseDuration(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %s, %v; want %q", text, got, err, want)
 		}
 	}

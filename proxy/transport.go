@@ -1,0 +1,122 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"sync"
+	"time"
+)
+
+// What every connection to an upstream is bounded by, whatever the upstream's own settings.
+const (
+	idleConnTimeout      = 90 * time.Second // how long one is kept for the next request
+	idleConnsPerUpstream = 256
+	maxResponseHeader    = 1 << 20 // bytes
+	pingAfter            = 30 * time.Second
+)
+
+// socketHost stands for the host of an upstream on a Unix socket, which has none.
+const socketHost = "localhost"
+
+// checkTarget says what keeps a URL from being one that requests can be forwarded to.
+func checkTarget(u *url.URL) error {
+	switch u.Scheme {
+	case "http", "https", "h2c":
+		if u.Host != "" {
+			return nil
+		}
+	case "unix":
+		if u.Host == "" && path.IsAbs(u.Path) {
+			return nil
+		}
+	}
+	return fmt.Errorf("url %q: want http://, https:// or h2c:// and a host, or unix: and the path of a socket", u.Redacted())
+}
+
+// onWire gives the URL that requests to a target carry: http or https, a host, the base path without a final slash.
+func onWire(target *url.URL) *url.URL {
+	u := &url.URL{Scheme: target.Scheme, Host: target.Host, Path: strings.TrimSuffix(target.Path, "/")}
+	u.RawPath = strings.TrimSuffix(target.EscapedPath(), "/")
+	switch target.Scheme {
+	case "h2c":
+		u.Scheme = "http"
+	case "unix":
+		return &url.URL{Scheme: "http", Host: socketHost}
+	}
+	return u
+}
+
+// wire is what two upstreams must have in common to share connections.
+type wire struct {
+	tls                *tls.Config
+	socket             string // the path of a Unix socket; "": TCP
+	h2c                bool
+	connect, firstByte time.Duration
+}
+
+func newWire(u Upstream) wire {
+	w := wire{h2c: u.URL.Scheme == "h2c", connect: u.Forwarding.Connect, firstByte: u.Forwarding.FirstByte}
+	switch u.URL.Scheme {
+	case "https":
+		w.tls = u.Forwarding.TLS
+	case "unix":
+		w.socket = u.URL.Path
+	}
+	return w
+}
+
+// transport makes the connections of a wire. It sends a request again only where that cannot be seen: when a
+// kept connection turns out to be closed, and the request has no body and an idempotent method, or none of it was written.
+func (w wire) transport() *http.Transport {
+	dialer := &net.Dialer{Timeout: w.connect}
+	t := &http.Transport{
+		Proxy:                  nil, // an upstream is reached directly, whatever HTTP_PROXY says
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        w.tls,
+		TLSHandshakeTimeout:    w.connect,
+		ResponseHeaderTimeout:  w.firstByte,
+		ExpectContinueTimeout:  time.Second,
+		IdleConnTimeout:        idleConnTimeout,
+		MaxIdleConnsPerHost:    idleConnsPerUpstream,
+		MaxResponseHeaderBytes: maxResponseHeader,
+		DisableCompression:     true, // bodies pass as they are
+		Protocols:              new(http.Protocols),
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter}, // finds connections that have died in silence
+	}
+	t.Protocols.SetUnencryptedHTTP2(w.h2c)
+	t.Protocols.SetHTTP1(!w.h2c)
+	t.Protocols.SetHTTP2(!w.h2c)
+	if w.socket != "" {
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", w.socket)
+		}
+	}
+	return t
+}
+
+const bufferSize = 32 << 10
+
+// bufferPool lends the buffers through which bodies are copied.
+type bufferPool struct{ pool sync.Pool }
+
+func (p *bufferPool) Get() []byte {
+	if b, ok := p.pool.Get().(*[bufferSize]byte); ok {
+		return b[:]
+	}
+	return make([]byte, bufferSize)
+}
+
+func (p *bufferPool) Put(b []byte) { p.pool.Put((*[bufferSize]byte)(b)) }
+
+// tooSlow says whether an error means that time ran out, and not that something is wrong.
+func tooSlow(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+}
