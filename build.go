@@ -56,6 +56,7 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 		AuthPath: cfg.Server.AuthPath, PublicURL: cfg.Server.PublicURL, Hosts: upstreamHosts(cfg),
 		Product: cfg.TwoFactor.Issuer, Log: l.log, PageLoad: proxy.PageLoad, Alive: l.alive, KeepPost: int64(cfg.Session.KeepPost),
 		ClientAddr: func(r *http.Request) netip.Addr { return g.proxy.ClientAddr(r) },
+		Secure:     func(r *http.Request) bool { return g.proxy.Secure(r) },
 		Route: func(r *http.Request, target *url.URL) (twoFactor, found bool) {
 			policy, found := g.proxy.PolicyFor(r, target)
 			return policy == proxy.TwoFactor, found
@@ -81,14 +82,18 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	return g, nil
 }
 
-// reserve gives what lies under the reserved prefix to the pages, before anything else looks at it.
-func reserve(prefix string, pages, rest http.Handler) http.Handler {
+// reserve gives what lies under the reserved prefix to the pages, and of that what front proxies ask to the gateway,
+// before anything else looks at it.
+func reserve(prefix string, pages http.Handler, g *proxy.Gateway) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == prefix || strings.HasPrefix(r.URL.Path, prefix+"/") {
+		switch path := r.URL.Path; {
+		case strings.HasPrefix(path, prefix+"/authz/"):
+			g.ForwardAuth(w, r)
+		case path == prefix || strings.HasPrefix(path, prefix+"/"):
 			pages.ServeHTTP(w, r)
-			return
+		default:
+			g.ServeHTTP(w, r)
 		}
-		rest.ServeHTTP(w, r)
 	})
 }
 

@@ -83,7 +83,7 @@ func (c *client) do(method, path, body string) answer {
 		c.t.Fatalf("%s %s: reading the answer: %v", method, path, err)
 	}
 	a := answer{t: c.t, what: method + " " + path, Status: response.StatusCode, Header: response.Header, Body: string(got)}
-	if strings.HasPrefix(response.Header.Get("Content-Type"), "application/json") {
+	if method != "HEAD" && strings.HasPrefix(response.Header.Get("Content-Type"), "application/json") {
 		decoder := json.NewDecoder(bytes.NewReader(got))
 		if err := decoder.Decode(&a.JSON); err != nil {
 			c.t.Fatalf("%s: not a JSON object: %v: %s", a.what, err, got)

@@ -14,6 +14,7 @@ func TestTheConfigurationsOfThePapersWorkAsTheyStand(t *testing.T) {
 	for name, configuration := range map[string]string{
 		"config.example.yaml": read(t, "config.example.yaml"),
 		"README.md":           firstYAML(t, read(t, "README.md")),
+		"docs/forward-auth":   firstYAML(t, read(t, "docs/forward-auth/README.md")),
 		"docs/upstreams.md":   strings.Replace(firstYAML(t, read(t, "docs/upstreams.md")), "/etc/sallyport/internal-ca.pem", authorityFile(t), 1),
 	} {
 		t.Run(name, func(t *testing.T) {

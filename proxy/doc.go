@@ -4,18 +4,19 @@
 //
 // The way of a request, each step in the file of its name:
 //
-//	front      methods, targets and hosts that no handler should see are refused
-//	forwarded  who is asking, and by which origin: the peer, or what a trusted proxy says
-//	route      host and path choose the upstream
-//	path       one canonical spelling of the path, judged and forwarded alike
-//	access     what the upstream's rules ask for, and whether the identity meets it
+//	front        methods, targets and hosts that no handler should see are refused
+//	forwarded    who is asking, and by which origin: the peer, or what a trusted proxy says
+//	route        host and path choose the upstream
+//	path         one canonical spelling of the path, judged and forwarded alike
+//	access       what the upstream's rules ask for, and whether the identity meets it
 //	crossorigin  whether the app lets a script of another origin make the request
-//	identity   headers that a client must not send come off, the identity goes on
-//	cookies    the gateway's own cookies come off, in both directions
-//	upstream   httputil.ReverseProxy, and what becomes of its errors
-//	trailer    the trailers of a request that mean no harm
-//	transport  the connections to upstreams: TCP, TLS, HTTP/2, Unix sockets
-//	silence    a request over which nothing passes any more comes to an end
-//	home       addresses and cookies of the app become the browser's, and the other way round
-//	guard      a script that keeps the session goes into pages, where the upstream is to have it
+//	identity     headers that a client must not send come off, the identity goes on
+//	cookies      the gateway's own cookies come off, in both directions
+//	forwardauth  the same decision for a front proxy that forwards the request itself
+//	upstream     httputil.ReverseProxy, and what becomes of its errors
+//	trailer      the trailers of a request that mean no harm
+//	transport    the connections to upstreams: TCP, TLS, HTTP/2, Unix sockets
+//	silence      a request over which nothing passes any more comes to an end
+//	home         addresses and cookies of the app become the browser's, and the other way round
+//	guard        a script that keeps the session goes into pages, where the upstream is to have it
 package proxy

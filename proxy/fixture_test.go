@@ -173,6 +173,11 @@ func (plainAnswers) SignIn(w http.ResponseWriter, _ *http.Request, id *session.I
 	w.WriteHeader(http.StatusUnauthorized)
 }
 
+func (plainAnswers) SignInFor(w http.ResponseWriter, r *http.Request, id *session.Identity, status int) {
+	w.Header().Set("Location", "/login?"+r.URL.String())
+	plainAnswers{}.SignIn(w, r, id)
+}
+
 func (plainAnswers) Refuse(w http.ResponseWriter, _ *http.Request, status int, requestID string) {
 	w.Header().Set("Answer", "refused")
 	w.Header().Set("Request-Id", requestID)

@@ -54,7 +54,11 @@ type Answers interface {
 	// the app is asked when the request itself comes.
 	SignIn(w http.ResponseWriter, r *http.Request, id *session.Identity)
 
-	// Refuse answers 400, 403, 404, 413, 502, 503 or 504. requestID is what the log line of the failure has, for the person to
+	// SignInFor is SignIn toward a front proxy, about a request r with an absolute URL. status is how it sends a page
+	// load to the login page: 302, or 401 with a Location.
+	SignInFor(w http.ResponseWriter, r *http.Request, id *session.Identity, status int)
+
+	// Refuse answers 400, 403, 404, 405, 413, 502, 503 or 504. requestID is what the log line of the failure has, for the person to
 	// quote, or "".
 	Refuse(w http.ResponseWriter, r *http.Request, status int, requestID string)
 }
@@ -149,6 +153,13 @@ func (g *Gateway) ClientAddr(r *http.Request) netip.Addr {
 	return from.client
 }
 
+// Secure says whether the client speaks https, by what the gateway itself sees or a trusted proxy says.
+func (g *Gateway) Secure(r *http.Request) bool {
+	host, _ := parseAuthority(r.Host)
+	from, _ := g.origin(r, host)
+	return from.secure
+}
+
 // question is everything about a request that the decision hangs on, apart from who asks.
 type question struct {
 	host   authority
@@ -219,7 +230,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, r, *no)
 		return
 	}
-	id, ok := g.admit(w, r, v, &from)
+	id, ok := g.admit(w, r, v, &from, func(id *session.Identity) {
+		if g.options.Forms == nil || !g.options.Forms.Keep(w, r, id) {
+			g.options.Answers.SignIn(w, r, id)
+		}
+	})
 	if !ok {
 		return
 	}
@@ -241,8 +256,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.serve(ctx)
 }
 
-// admit finds out who asks, unless the policy is bypass, and answers the request itself where it may not pass.
-func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from *origin) (*session.Identity, bool) {
+// admit finds out who asks, unless the policy is bypass, and answers the request itself where it may not pass: by signIn
+// where it needs more assurance than it has.
+func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from *origin, signIn func(*session.Identity)) (*session.Identity, bool) {
 	var id *session.Identity
 	if v.demand.policy != Bypass && v.demand.policy != Deny {
 		var err error
@@ -259,9 +275,7 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from 
 	switch v.demand.decide(id) {
 	case allowed:
 	case needsSignIn:
-		if g.options.Forms == nil || !g.options.Forms.Keep(w, r, id) {
-			g.options.Answers.SignIn(w, r, id)
-		}
+		signIn(id)
 		return nil, false
 	default:
 		no := refusal{status: http.StatusForbidden, why: v.demand.words(forbidden, id)}

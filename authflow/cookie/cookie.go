@@ -125,6 +125,13 @@ func (j Jar) Names() []string {
 	return names
 }
 
+// Reaches says whether browsers send the cookies, wherever under the domain they were set, to that host too. With no
+// domain they go to the host that set them and to no other.
+func (j Jar) Reaches(host string) bool {
+	host = strings.ToLower(host)
+	return j.domain != "" && (host == j.domain || strings.HasSuffix(host, "."+j.domain))
+}
+
 // Read returns the value of the cookie that carries kind. A name that came twice is nobody's: the value
 // is empty then, because a neighbouring host may have planted one of the two. So is a value in quotes, which
 // no cookie of ours has.

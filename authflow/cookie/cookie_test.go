@@ -127,3 +127,18 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestCookiesReachTheirDomainAndNothingBeside(t *testing.T) {
+	shared, own := NewJar("sallyport", true, "example.com"), NewJar("sallyport", true, "")
+	for host, want := range map[string]bool{
+		"example.com": true, "app.example.com": true, "A.B.EXAMPLE.com": true,
+		"badexample.com": false, "example.com.evil.example": false, "com": false, "": false,
+	} {
+		if got := shared.Reaches(host); got != want {
+			t.Errorf("a cookie of example.com reaches %q: %t, want %t", host, got, want)
+		}
+		if own.Reaches(host) {
+			t.Errorf("a cookie without a domain reaches %q", host)
+		}
+	}
+}

@@ -27,12 +27,51 @@ func (s *Server) SignIn(w http.ResponseWriter, r *http.Request, id *session.Iden
 		http.Redirect(w, r, withReturn(s.pathOf(step), s.here(r)), http.StatusFound)
 		return
 	}
-	err, code := authflow.ErrUnauthenticated, "UNAUTHENTICATED"
-	words := answerFor(err).words
+	tellSignIn(w, id, s.loginURL(r, s.pathOf(step), fromOther))
+}
+
+// SignInFor is SignIn where a front proxy asks on behalf of the request r, whose URL is absolute. The page that it
+// names has a whole URL, and leads back to r's. status is how a page load is led there: 302, or 401 with a Location,
+// for a front proxy that makes the redirect itself and gets the Location on every answer. Preflights are not allowed
+// here: nobody could ask the app when the request itself comes.
+func (s *Server) SignInFor(w http.ResponseWriter, r *http.Request, id *session.Identity, status int) {
+	s.guard(w)
+	step, err := s.Flow.Next(r.Context(), id)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	returnTo := r.URL.String()
+	if len(returnTo) > maxReturn {
+		returnTo = "" // the login page would not take it, and a front proxy may choke on the header
+	}
+	page := withReturn(s.originFor(r.URL)+s.pathOf(step), returnTo)
+	if status == http.StatusFound && s.PageLoad(r) {
+		http.Redirect(w, r, page, http.StatusFound)
+		return
+	}
+	if status == http.StatusUnauthorized {
+		w.Header().Set("Location", page)
+	}
+	tellSignIn(w, id, page)
+}
+
+// originFor is where a person signs in for an address that a front proxy serves: at public_url where its cookies reach
+// the address, and otherwise at the address's own host.
+func (s *Server) originFor(u *url.URL) string {
+	if s.Jar.Reaches(u.Hostname()) {
+		return s.PublicURL.String()
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// tellSignIn tells a program that more assurance is needed, and where a person can give it.
+func tellSignIn(w http.ResponseWriter, id *session.Identity, page string) {
+	code, words := "UNAUTHENTICATED", answerFor(authflow.ErrUnauthenticated).words
 	if id != nil {
 		code, words = "2FA_REQUIRED", "This needs a second factor."
 	}
-	writeJSON(w, http.StatusUnauthorized, failure{Error: words, Code: code, LoginURL: s.loginURL(r, s.pathOf(step), fromOther)})
+	writeJSON(w, http.StatusUnauthorized, failure{Error: words, Code: code, LoginURL: page})
 }
 
 // pageBehind is the page that sent a background request, as far as the browser says and it is one of ours:

@@ -65,7 +65,7 @@ func (s *Server) loginURL(r *http.Request, path string, fromOther bool) string {
 		return path
 	}
 	scheme := s.PublicURL.Scheme
-	if r.TLS != nil {
+	if s.Secure(r) {
 		scheme = "https"
 	}
 	return scheme + "://" + r.Host + path

@@ -45,7 +45,7 @@ func odd(c rune) bool {
 // ownOrigin says whether u lies on one of the gateway's own hosts.
 func (s *Server) ownOrigin(r *http.Request, u *url.URL) bool {
 	scheme := s.PublicURL.Scheme
-	if r.TLS != nil {
+	if s.Secure(r) {
 		scheme = "https"
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Scheme == "http" && scheme == "https" {

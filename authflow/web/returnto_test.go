@@ -2,6 +2,7 @@ package web
 
 import (
 	"crypto/tls"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -14,7 +15,8 @@ func returnServer(t testing.TB, public string, hosts ...string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Server{Options: Options{PublicURL: u, Hosts: hosts, AuthPath: "/auth"}}
+	return &Server{Options: Options{PublicURL: u, Hosts: hosts, AuthPath: "/auth",
+		Secure: func(r *http.Request) bool { return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" }}}
 }
 
 func TestAReturnLeadsToThisGatewaysHostsAlone(t *testing.T) {
@@ -58,6 +60,21 @@ func TestAReturnOverPlainHTTPMayStayThere(t *testing.T) {
 	r.TLS = &tls.ConnectionState{}
 	if got := s.returnTo(r, "http://localhost:8080/x"); got != "" {
 		t.Errorf("from https down to http: %q", got)
+	}
+}
+
+func TestAReturnMayLeadToTheHTTPSThatAProxyInFrontSpeaks(t *testing.T) {
+	s := returnServer(t, "http://localhost:8080")
+	r := httptest.NewRequest("GET", "http://app.test/auth/login", nil)
+	for _, proxied := range []bool{false, true} {
+		if proxied {
+			r.Header.Set("X-Forwarded-Proto", "https")
+		}
+		for raw, want := range map[string]bool{"https://app.test/x": proxied, "http://app.test/x": !proxied, "https://app.test:8443/x": false} {
+			if got := s.returnTo(r, raw); (got != "") != want {
+				t.Errorf("behind a proxy that speaks https: %t, %q leads to %q", proxied, raw, got)
+			}
+		}
 	}
 }
 

@@ -34,6 +34,8 @@ type Options struct {
 	KeepPost  int64    // the longest form post that is kept over a sign-in, in bytes; 0: none is
 	// ClientAddr says where a request came from, trusted proxies taken into account.
 	ClientAddr func(*http.Request) netip.Addr
+	// Secure says whether the client speaks https, trusted proxies taken into account.
+	Secure func(*http.Request) bool
 	// PageLoad says whether a browser asks for a page, which can be answered by one.
 	PageLoad func(*http.Request) bool
 	// Route says whether target, on the host of r where it names none, is a route, and whether that route
