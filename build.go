@@ -53,7 +53,7 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	jar := cookie.NewJar(cfg.Session.CookieName, secure, cfg.Session.CookieDomain)
 	pages, err := web.New(web.Options{
 		Flow: g.flow, Codec: cookie.NewCodec(l.keys.Derive("cookie envelopes")), Jar: jar,
-		AuthPath: cfg.Server.AuthPath, PublicURL: cfg.Server.PublicURL, Hosts: upstreamHosts(cfg),
+		AuthPath: cfg.Server.AuthPath, PublicURL: cfg.Server.PublicURL, Hosts: upstreamHosts(cfg), AppCookies: appCookies(cfg),
 		Product: cfg.TwoFactor.Issuer, Log: l.log, PageLoad: proxy.PageLoad, Alive: l.alive, KeepPost: int64(cfg.Session.KeepPost),
 		ClientAddr: func(r *http.Request) netip.Addr { return g.proxy.ClientAddr(r) },
 		Secure:     func(r *http.Request) bool { return g.proxy.Secure(r) },
@@ -71,7 +71,7 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	}
 	g.proxy, err = proxy.New(proxy.Options{
 		Upstreams: upstreams, AuthPath: cfg.Server.AuthPath, CookieNames: jar.Names(), TrustedProxies: cfg.Server.TrustedProxies,
-		Identify: pages.Identify, OwnBearer: pages.OwnBearer, Watch: pages.Watch, Forms: pages, Answers: pages, Log: l.log,
+		Identify: pages.Identify, OwnBearer: pages.OwnBearer, Watch: pages.Watch, SignOut: pages.SignOut, Forms: pages, Answers: pages, Log: l.log,
 		Guard: proxy.Guard{Script: cfg.Server.AuthPath + "/static/" + static.Asset("guard.js"), IdleTimeout: cfg.Session.IdleTimeout},
 	})
 	if err != nil {
@@ -120,6 +120,16 @@ func upstreamHosts(cfg *config.Config) []string {
 	return hosts
 }
 
+func appCookies(cfg *config.Config) []web.AppCookies {
+	var apps []web.AppCookies
+	for _, u := range cfg.Upstreams {
+		if len(u.SignOut.Cookies) > 0 {
+			apps = append(apps, web.AppCookies{Hosts: u.Hosts, Path: u.Path, Names: u.SignOut.Cookies})
+		}
+	}
+	return apps
+}
+
 // proxyUpstreams turns the configuration's words into the proxy's.
 func proxyUpstreams(cfg *config.Config, log *slog.Logger) ([]proxy.Upstream, error) {
 	var out []proxy.Upstream
@@ -131,7 +141,7 @@ func proxyUpstreams(cfg *config.Config, log *slog.Logger) ([]proxy.Upstream, err
 		p := proxy.Upstream{
 			Name: u.Name, Hosts: u.Hosts, Path: u.Path, URL: u.URL, Policy: policy, Groups: u.Access.Groups,
 			Where:        fmt.Sprintf("%s:%d", cfg.Path, u.Line),
-			SessionGuard: u.SessionGuard,
+			SessionGuard: u.SessionGuard, SignOutPath: u.SignOut.Path,
 		}
 		if p.Forwarding, err = forwarding(fmt.Sprintf("upstreams[%d].tls", i), u); err != nil {
 			return nil, err

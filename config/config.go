@@ -122,6 +122,13 @@ type Upstream struct {
 	MaxBodySize     Size          `key:"max_body_size"` // 0: any
 	FlushInterval   FlushInterval `key:"flush_interval"`
 	SessionGuard    bool          `key:"session_guard"` // its pages get the gateway's script that keeps the session
+	SignOut         SignOut       `key:"sign_out"`
+}
+
+// SignOut joins the app's sign-out and the gateway's.
+type SignOut struct {
+	Path    string   `key:"path"`    // of the app's own sign-out, as browsers ask for it; empty: none
+	Cookies []string `key:"cookies"` // of the app's: names, or prefixes with a * at the end
 }
 
 // UpstreamTLS is the client side of TLS to an upstream. An empty CAFile means the system's own authorities, an

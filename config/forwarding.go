@@ -24,6 +24,29 @@ func (c checker) forwarding(key string, u *Upstream) {
 	c.timeouts(key+".timeouts", &u.Timeouts)
 }
 
+// signOut checks how an app's sign-out and the gateway's are joined. cookieName is the gateway's own.
+func (c checker) signOut(key string, u *Upstream, cookieName string) {
+	if path := u.SignOut.Path; path != "" {
+		if err := checkPath(path); err != nil {
+			c.must(key+".path", err)
+		} else if strings.Contains(path, "*") {
+			c.Report(key+".path", "%q holds a *; name the one page that signs out", path)
+		} else if !under(path, u.Path) {
+			c.Report(key+".path", "%q is not under the upstream's path %s", path, u.Path)
+		}
+	}
+	for i, pattern := range u.SignOut.Cookies {
+		name, open := strings.CutSuffix(pattern, "*")
+		own := strings.HasPrefix(strings.TrimPrefix(name, "__Host-"), cookieName) || open && strings.HasPrefix("__Host-"+cookieName, name) || open && strings.HasPrefix(cookieName, name)
+		switch key := at(key+".cookies", i); {
+		case !token.MatchString(name):
+			c.Report(key, "%q is not the name of a cookie, nor the beginning of one with a * at its end", pattern)
+		case own:
+			c.Report(key, "%q names the gateway's own cookies, which its sign-out takes away by itself; name the app's", pattern)
+		}
+	}
+}
+
 func (c checker) upstreamTLS(key string, u *Upstream) {
 	if u.TLS != (UpstreamTLS{}) && (u.URL == nil || u.URL.Scheme != "https") {
 		c.Report(key, "has values but the upstream's url is not https://; change the url, or take them out")

@@ -24,6 +24,7 @@ func (c checker) upstreams(cfg *Config) {
 		}
 		c.forwarding(key, u)
 		c.access(key+".access", u)
+		c.signOut(key+".sign_out", u, cfg.Session.CookieName)
 		c.sessionGuard(key+".session_guard", u)
 	}
 	c.names(cfg.Upstreams)

@@ -18,5 +18,6 @@
 //	transport    the connections to upstreams: TCP, TLS, HTTP/2, Unix sockets
 //	silence      a request over which nothing passes any more comes to an end
 //	home         addresses and cookies of the app become the browser's, and the other way round
+//	signout      the app's own sign-out ends the gateway's session too
 //	guard        a script that keeps the session goes into pages, where the upstream is to have it
 package proxy

@@ -42,6 +42,10 @@ type Options struct {
 	// Guard is the script for pages of upstreams with SessionGuard; needed where there is such an upstream.
 	Guard Guard
 
+	// SignOut ends the session that a request came with, and returns the Set-Cookie lines that take its cookie out of
+	// the browser. It is called when an app has answered at its SignOutPath. nil: no upstream may have one.
+	SignOut func(*http.Request) ([]string, error)
+
 	Answers Answers
 	Log     *slog.Logger
 }
@@ -244,7 +248,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	ctx := r.Context()
-	if id != nil && g.options.Watch != nil {
+	if id != nil && g.options.Watch != nil && !v.signsOut() { // a sign-out is not cut short by its own success
 		var stop context.CancelFunc
 		ctx, stop = g.options.Watch(ctx, id, v.demand.still)
 		defer stop()

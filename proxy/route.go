@@ -28,6 +28,10 @@ type Upstream struct {
 
 	Forwarding   Forwarding
 	SessionGuard bool // its pages get the script of [Options.Guard]
+
+	// SignOutPath is where the app signs people out, as a browser asks for it: [Options.SignOut] then ends the
+	// gateway's session too. Empty: nowhere.
+	SignOutPath string
 }
 
 // Forwarding is how requests are carried to an upstream, and answers back. The zero value passes both on as they
@@ -79,6 +83,7 @@ type route struct {
 	byPath         bool   // a decision or a boundary hangs on the path
 	byMethod       bool   // a decision hangs on the method
 	guard          bool   // pages get the guard's script
+	signOut        string // the path at which the app signs out; empty: none
 }
 
 func newRoute(u Upstream) (*route, error) {
@@ -95,8 +100,8 @@ func newRoute(u Upstream) (*route, error) {
 			return nil, err
 		}
 	}
-	rt.byPath = rt.prefix != "" || rt.target != nil && rt.target.Path != ""
-	rt.guard = u.SessionGuard
+	rt.byPath = rt.prefix != "" || rt.target != nil && rt.target.Path != "" || u.SignOutPath != ""
+	rt.guard, rt.signOut = u.SessionGuard, u.SignOutPath
 	for i, r := range u.Rules {
 		compiled, err := newRule(r, u.Groups)
 		if err != nil {

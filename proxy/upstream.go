@@ -17,7 +17,7 @@ import (
 func newForward(t *http.Transport, flushInterval time.Duration, buffers *bufferPool, errorLog *log.Logger) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Rewrite:        func(pr *httputil.ProxyRequest) { passageOf(pr.In).rewrite(pr) },
-		ModifyResponse: func(res *http.Response) error { passageOf(res.Request).takeHome(res); return nil },
+		ModifyResponse: func(res *http.Response) error { return passageOf(res.Request).takeHome(res) },
 		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { passageOf(r).fail(r.Context(), err) },
 		Transport:      t,
 		FlushInterval:  flushInterval,
@@ -181,6 +181,12 @@ func (p *passage) fail(ctx context.Context, err error) {
 		g.refuse(p.w, p.in, refusal{status: http.StatusRequestEntityTooLarge, why: "the body is longer than the upstream's max_body_size", user: p.username()})
 		return
 	}
+	if errors.Is(err, errNotSignedOut) {
+		requestID := newRequestID()
+		g.options.Log.Warn("signed out of the app alone", "request_id", requestID, "upstream", p.verdict.route.name, "cause", err)
+		g.options.Answers.Refuse(p.w, p.in, http.StatusServiceUnavailable, requestID)
+		return
+	}
 	status := http.StatusBadGateway
 	if tooSlow(err) {
 		status = http.StatusGatewayTimeout
@@ -206,7 +212,7 @@ func (p *passage) cutShort(cause error) {
 }
 
 // takeHome makes an answer one of the address that the browser knows, and takes off what an upstream may not say.
-func (p *passage) takeHome(res *http.Response) {
+func (p *passage) takeHome(res *http.Response) error {
 	p.bringHome(res.Header)
 	p.verdict.route.forwarding.ResponseHeaders.apply(res.Header)
 	p.gateway.cookies.takeOffSet(res.Header)
@@ -214,6 +220,7 @@ func (p *passage) takeHome(res *http.Response) {
 	if p.silence != nil {
 		res.Body = p.silence.body(res.Body)
 	}
+	return p.signOutToo(res)
 }
 
 // answer is the way back to the client. It sees the 1xx answers, which ReverseProxy passes on without ModifyResponse.

@@ -160,12 +160,20 @@ func (j Jar) Write(w http.ResponseWriter, kind Kind, value string, life time.Dur
 // Clear takes the cookie out of the browser, and with it one of the same name that was set for this host
 // alone while a domain was configured.
 func (j Jar) Clear(w http.ResponseWriter, kind Kind) {
+	for _, line := range j.Expired(kind) {
+		w.Header().Add("Set-Cookie", line)
+	}
+}
+
+// Expired returns the Set-Cookie lines with which [Jar.Clear] does that.
+func (j Jar) Expired(kind Kind) []string {
 	c := j.cookie(kind, "", -1)
-	http.SetCookie(w, c)
+	lines := []string{c.String()}
 	if c.Domain != "" {
 		c.Domain = ""
-		http.SetCookie(w, c)
+		lines = append(lines, c.String())
 	}
+	return lines
 }
 
 func (j Jar) cookie(kind Kind, value string, maxAge int) *http.Cookie {

@@ -6,7 +6,6 @@ import (
 	"sallyport/authflow"
 	"sallyport/authflow/cookie"
 	"sallyport/authflow/recovery"
-	"sallyport/authflow/session"
 	"sallyport/authflow/totp"
 )
 
@@ -159,51 +158,4 @@ func (s *Server) refreshCookie(c *call) (any, error) {
 	}
 	s.Jar.Write(c.w, cookie.Session, s.Jar.Read(c.r, cookie.Session), s.cookieLife(cur.Session))
 	return done, nil
-}
-
-// postLogout signs out a form or a program, whatever came with the request.
-func (s *Server) postLogout(w http.ResponseWriter, r *http.Request) {
-	err := s.signOut(w, r)
-	for _, kind := range []cookie.Kind{cookie.Session, cookie.Pending} {
-		s.Jar.Clear(w, kind)
-	}
-	switch {
-	case err != nil:
-		s.fail(w, r, err)
-	case isForm(r):
-		http.Redirect(w, r, s.AuthPath+"/login?signed-out=1", http.StatusSeeOther)
-	default:
-		writeJSON(w, http.StatusOK, done)
-	}
-}
-
-// signOut ends every session that something in the request belongs to: a bearer token of either kind, whether
-// its time is over or not, a refresh token in the body, every cookie of the session's name.
-func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
-	var tokens []session.Token
-	add := func(kind cookie.Kind, envelope string) {
-		raw, err := s.Codec.Decode(kind, envelope)
-		if err != nil || len(raw) < len(session.Token{}) {
-			return
-		}
-		tokens = append(tokens, session.Token(raw[:len(session.Token{})]))
-	}
-	for _, kind := range []cookie.Kind{cookie.Access, cookie.Refresh} {
-		add(kind, cookie.Bearer(r))
-	}
-	for _, value := range s.Jar.ReadAll(r, cookie.Session) {
-		add(cookie.Session, value)
-	}
-	c := &call{w: w, r: r}
-	if c.readBody() == nil { // a body of another kind is no reason to stay signed in
-		if given, err := decode[refreshRequest](c); err == nil {
-			add(cookie.Refresh, given.RefreshToken)
-		}
-	}
-	for _, token := range tokens {
-		if err := s.Flow.SignOut(r.Context(), token, authflow.Client{Address: s.ClientAddr(r)}); err != nil {
-			return err
-		}
-	}
-	return nil
 }

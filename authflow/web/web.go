@@ -32,6 +32,8 @@ type Options struct {
 	Hosts     []string // of the upstreams, with or without a port: where a person may be sent back to
 	Product   string   // what the pages call the gateway
 	KeepPost  int64    // the longest form post that is kept over a sign-in, in bytes; 0: none is
+	// AppCookies are expired when somebody signs out at the gateway.
+	AppCookies []AppCookies
 	// ClientAddr says where a request came from, trusted proxies taken into account.
 	ClientAddr func(*http.Request) netip.Addr
 	// Secure says whether the client speaks https, trusted proxies taken into account.
