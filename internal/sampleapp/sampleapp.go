@@ -207,8 +207,8 @@ func (a *app) clock(w http.ResponseWriter, r *http.Request) {
 	flusher := http.NewResponseController(w)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for now := time.Now(); ; {
-		if _, err := fmt.Fprintf(w, "data: %s\n\n", now.Format("15:04:05")); err != nil {
+	for at := time.Now(); ; {
+		if _, err := fmt.Fprintf(w, "data: %s\n\n", at.Format("15:04:05")); err != nil {
 			return
 		}
 		if err := flusher.Flush(); err != nil {
@@ -217,7 +217,7 @@ func (a *app) clock(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-r.Context().Done():
 			return
-		case now = <-tick.C:
+		case at = <-tick.C:
 		}
 	}
 }
