@@ -3,10 +3,12 @@ package proxy
 import (
 	"context"
 	"errors"
+	"io"
 	"log"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"sallyport/authflow/session"
@@ -41,7 +43,8 @@ type passage struct {
 	id      *session.Identity // nil where the policy is bypass
 	w       http.ResponseWriter
 	in      *http.Request
-	silence *silence // nil where the upstream has no limit on it
+	silence *silence   // nil where the upstream has no limit on it
+	body    *bodyWatch // nil where the request has none
 }
 
 // serve forwards the request and copies the answer back. ctx is the request's own, or one that ends with the session.
@@ -57,6 +60,8 @@ func (p *passage) serve(ctx context.Context) {
 	client := http.NewResponseController(p.w)
 	if p.in.ContentLength != 0 {
 		client.EnableFullDuplex() // an answer may begin before the request has ended; where it cannot, it waits
+		p.body = &bodyWatch{ReadCloser: p.in.Body}
+		p.in.Body = p.body
 	}
 	ctx = context.WithValue(ctx, passageKey{}, p)
 	if rt.forwarding.Idle > 0 {
@@ -77,6 +82,21 @@ func (p *passage) serve(ctx context.Context) {
 func (p *passage) lacksSlash() bool {
 	rt := p.verdict.route
 	return rt.forwarding.StripPath && p.verdict.path.plain == rt.prefix && (p.in.Method == http.MethodGet || p.in.Method == http.MethodHead)
+}
+
+// bodyWatch notes whether the body of a request could be read, since the transport does not tell a client that
+// sends nonsense from an upstream that is out of order.
+type bodyWatch struct {
+	io.ReadCloser
+	broken atomic.Bool // read by the handler, written by the transport
+}
+
+func (b *bodyWatch) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.broken.Store(true)
+	}
+	return n, err
 }
 
 func (p *passage) redirectToFolder() {
@@ -185,6 +205,10 @@ func (p *passage) fail(ctx context.Context, err error) {
 		requestID := newRequestID()
 		g.options.Log.Warn("signed out of the app alone", "request_id", requestID, "upstream", p.verdict.route.name, "cause", err)
 		g.options.Answers.Refuse(p.w, p.in, http.StatusServiceUnavailable, requestID)
+		return
+	}
+	if p.body != nil && p.body.broken.Load() && !errors.Is(err, errSilence) {
+		g.refuse(p.w, p.in, refusal{status: http.StatusBadRequest, why: "the body is malformed", user: p.username()})
 		return
 	}
 	status := http.StatusBadGateway

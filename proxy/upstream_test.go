@@ -57,6 +57,16 @@ func (l *lines) find(t *testing.T, key string) map[string]any {
 	return nil
 }
 
+func TestABodyThatIsMalformedIsTheClientsFault(t *testing.T) {
+	j := newJournal(t, func(conn net.Conn, _ *bufio.Reader, _ received) { io.Copy(io.Discard, conn) })
+	addr := start(t, options(fixture(j.url)))
+	for _, body := range []string{"zz\r\n", "-1\r\n", "3\r\nabcd\r\n0\r\n\r\n", "ffffffffffffffffff\r\n"} {
+		if res, _ := send(t, addr, request("POST", "/app/x", aliceOne, "Transfer-Encoding: chunked")+body); describe(res) != "400 refused" {
+			t.Errorf("%q: got %s", body, describe(res))
+		}
+	}
+}
+
 func TestAFailingUpstreamIsA502Or504ThatShowsNothingOfIt(t *testing.T) {
 	cases := []struct {
 		name   string
