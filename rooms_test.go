@@ -67,12 +67,14 @@ func TestOnlyItsDriverKnowsAStoresLibrary(t *testing.T) {
 		t.Fatal(err)
 	}
 	owners := map[string][]string{
-		"github.com/redis/go-redis":       {"sallyport/authflow/store/redisstore", "sallyport/authflow/store/redistest"},
-		"go.etcd.io/bbolt":                {"sallyport/authflow/store/boltstore"},
-		"gopkg.in/yaml.v3":                {"sallyport/config/strictyaml"},
-		"github.com/pquerna/otp":          {"sallyport/authflow/totp"},
-		"github.com/skip2/go-qrcode":      {"sallyport/authflow/totp"},
-		"github.com/gorilla/securecookie": {"sallyport/authflow/cookie"},
+		"github.com/redis/go-redis":          {"sallyport/authflow/store/redisstore", "sallyport/authflow/store/redistest"},
+		"go.etcd.io/bbolt":                   {"sallyport/authflow/store/boltstore"},
+		"gopkg.in/yaml.v3":                   {"sallyport/config/strictyaml"},
+		"github.com/pquerna/otp":             {"sallyport/authflow/totp"},
+		"github.com/skip2/go-qrcode":         {"sallyport/authflow/totp"},
+		"github.com/gorilla/securecookie":    {"sallyport/authflow/cookie"},
+		"github.com/go-json-experiment/json": {"sallyport/authflow/web"},
+		"github.com/prometheus":              {"sallyport"},
 	}
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line)
