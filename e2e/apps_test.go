@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/chromedp/chromedp"
 )
 
 // realApp is an app of Debian's that is set up as a section of its page in docs/apps says.
@@ -147,4 +149,32 @@ func (a *realApp) prometheus() *process {
 	a.flaw = "popper.min.js"
 	a.write("prometheus.yml", "global: {}\n")
 	return start(a.t, a.Dir, "prometheus", append(a.arguments(), "--config.file=prometheus.yml", "--storage.tsdb.path=data")...)
+}
+
+func TestTransmissionWorksBehindTheGateway(t *testing.T) {
+	b := startBrowser(t)
+	for _, c := range []struct{ heading, host, path, home string }{
+		{atTheRoot, "torrents.example.com", "/", "/transmission/web/"},
+		{underAPath, "apps.example.com", "/torrents/web/", "/torrents/web/"},
+	} {
+		t.Run(strings.Trim(c.heading, "# \n"), func(t *testing.T) {
+			a := startApp(t, "transmission.md", c.heading, "9091", (*realApp).transmission)
+			p := a.signIn(b, c.host, "/auth/account")
+			// What a person types when the browser asks.
+			p.leave("opening the app with its password", chromedp.Navigate(strings.Replace(p.URL, "//", "//transmission:a%20password%20of%20its%20own@", 1)+c.path))
+			if p.path() != c.home {
+				t.Errorf("it led to %s, want %s", p.path(), c.home)
+			}
+			eventually(t, "the list has come, after the 409", func() bool { return strings.Contains(p.text("#filter-count"), "0 Transfers") })
+			p.click("#turtle-button")
+			eventually(t, "the app has changed a setting", func() bool { return strings.Contains(p.attribute("#turtle-button", "class"), "selected") })
+		})
+	}
+}
+
+// transmission looks for nobody to share with.
+func (a *realApp) transmission() *process {
+	a.write("settings.json", a.block("json"))
+	return start(a.t, a.Dir, "transmission-daemon", "-f", "--log-error", "-g", a.Dir, "-w", a.Dir,
+		"--no-dht", "--no-lpd", "--no-utp", "--no-portmap", "-i", "127.0.0.1", "-P", port(a.t, freeAddress(a.t)))
 }
