@@ -55,10 +55,16 @@ func read(t *testing.T, name string) string {
 // firstYAML returns the first block of YAML in a Markdown text.
 func firstYAML(t *testing.T, markdown string) string {
 	t.Helper()
-	_, rest, found := strings.Cut(markdown, "```yaml\n")
+	return firstBlock(t, markdown, "yaml")
+}
+
+// firstBlock returns the first block of a language in a Markdown text.
+func firstBlock(t *testing.T, markdown, language string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(markdown, "```"+language+"\n")
 	block, _, closed := strings.Cut(rest, "\n```")
 	if !found || !closed {
-		t.Fatal("no block of YAML in it")
+		t.Fatalf("no block of %s in it", language)
 	}
 	return block + "\n"
 }

@@ -1,0 +1,180 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// realApp is an app of Debian's that is set up as a section of its page in docs/apps says.
+type realApp struct {
+	t       *testing.T
+	section string // its text
+	port    string // that of the page, on 127.0.0.1
+	Address string // where it is here
+	Dir     string // where it may write
+	flaw    string // a script of the package that has an error of its own; empty: none
+}
+
+// The sections of every page.
+const (
+	atTheRoot  = "## At the root of a host\n"
+	underAPath = "## Under a path\n"
+)
+
+// startApp starts an app by what a section of its page says, and waits until it answers.
+func startApp(t *testing.T, page, heading, port string, run func(a *realApp) *process) *realApp {
+	t.Helper()
+	_, section, found := strings.Cut(read(t, "docs/apps/"+page), heading)
+	if !found {
+		t.Fatalf("%s has no section %q", page, heading)
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	for range 5 {
+		a := &realApp{t: t, section: section, port: port, Address: freeAddress(t), Dir: t.TempDir()}
+		p := run(a)
+		t.Cleanup(func() {
+			p.signal(syscall.SIGTERM)
+			p.wait()
+			if t.Failed() {
+				t.Logf("the app wrote:\n%s", p.out.String())
+			}
+		})
+		eventually(t, "the app serves", func() bool { return a.healthy() || p.ended() })
+		if p.taken() {
+			continue
+		}
+		if p.ended() {
+			t.Fatal("the app ended at once")
+		}
+		return a
+	}
+	t.Fatal("the app found no free port in five tries")
+	return nil
+}
+
+// healthy says whether the app answers, with whatever status but one of trouble.
+func (a *realApp) healthy() bool {
+	r, err := http.DefaultTransport.RoundTrip(a.request("/"))
+	if err != nil {
+		return false
+	}
+	defer r.Body.Close()
+	return r.StatusCode < 500
+}
+
+// request asks the app itself, past the gateway.
+func (a *realApp) request(path string) *http.Request {
+	a.t.Helper()
+	r, err := http.NewRequestWithContext(a.t.Context(), "GET", "http://"+a.Address+path, nil)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return r
+}
+
+// block returns the section's block in a language, with the app's port of this test.
+func (a *realApp) block(language string) string {
+	a.t.Helper()
+	return strings.ReplaceAll(firstBlock(a.t, a.section, language), a.port, port(a.t, a.Address))
+}
+
+// arguments returns what the section has in ARGS="…".
+func (a *realApp) arguments() []string {
+	a.t.Helper()
+	_, rest, found := strings.Cut(a.block("sh"), `ARGS="`)
+	words, _, closed := strings.Cut(rest, `"`)
+	if !found || !closed {
+		a.t.Fatal("no ARGS in the section's block of shell")
+	}
+	return strings.Fields(words)
+}
+
+// signIn starts the gateway that the section configures, and has alice come to a path of the app's by way of the
+// gateway's pages, with a password and an authenticator.
+func (a *realApp) signIn(b *browser, host, path string) *tab {
+	a.t.Helper()
+	_, upstreams, found := strings.Cut(a.block("yaml"), "upstreams:\n")
+	if !found {
+		a.t.Fatal("the section's YAML has no upstreams")
+	}
+	g := startGateway(a.t, settings{Upstreams: upstreams})
+	p := b.open(a.t, fmt.Sprintf("http://%s:%s", host, port(a.t, g.Address)))
+	p.forgive(a.flaw)
+	p.visit(path)
+	p.givePassword("alice", password)
+	p.setUp()
+	return p
+}
+
+// write puts a file into the app's folder.
+func (a *realApp) write(name, content string) {
+	a.t.Helper()
+	if err := os.WriteFile(filepath.Join(a.Dir, name), []byte(content), 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func TestPrometheusWorksBehindTheGateway(t *testing.T) {
+	b := startBrowser(t)
+	for _, c := range []struct{ heading, host, path string }{
+		{atTheRoot, "prometheus.example.com", "/"},
+		{underAPath, "apps.example.com", "/prometheus/"},
+	} {
+		t.Run(strings.Trim(c.heading, "# \n"), func(t *testing.T) {
+			p := startApp(t, "prometheus.md", c.heading, "9090", (*realApp).prometheus).signIn(b, c.host, c.path)
+			if got, want := p.path(), c.path+"classic/graph"; got != want {
+				t.Errorf("its redirect led to %s, want %s", got, want)
+			}
+			p.fill("#expr0", "vector(6 * 7)")
+			p.click(".execute_btn")
+			eventually(t, "the query is answered in the page", func() bool {
+				return strings.Contains(js[string](p, `document.querySelector(".console_table tbody")?.textContent ?? ""`), "42")
+			})
+			if status := p.visit(c.path + "classic/status"); status != 200 {
+				t.Errorf("its page of the status has status %d", status)
+			}
+		})
+	}
+}
+
+// prometheus scrapes nothing. Debian 12's has a Popper in its pages that is a module and not loaded as one.
+func (a *realApp) prometheus() *process {
+	a.flaw = "popper.min.js"
+	a.write("prometheus.yml", "global: {}\n")
+	return start(a.t, a.Dir, "prometheus", append(a.arguments(), "--config.file=prometheus.yml", "--storage.tsdb.path=data")...)
+}
+
+func TestTransmissionWorksBehindTheGateway(t *testing.T) {
+	b := startBrowser(t)
+	for _, c := range []struct{ heading, host, path, home string }{
+		{atTheRoot, "torrents.example.com", "/", "/transmission/web/"},
+		{underAPath, "apps.example.com", "/torrents/web/", "/torrents/web/"},
+	} {
+		t.Run(strings.Trim(c.heading, "# \n"), func(t *testing.T) {
+			a := startApp(t, "transmission.md", c.heading, "9091", (*realApp).transmission)
+			p := a.signIn(b, c.host, "/auth/account")
+			// What a person types when the browser asks.
+			p.leave("opening the app with its password", chromedp.Navigate(strings.Replace(p.URL, "//", "//transmission:a%20password%20of%20its%20own@", 1)+c.path))
+			if p.path() != c.home {
+				t.Errorf("it led to %s, want %s", p.path(), c.home)
+			}
+			eventually(t, "the list has come, after the 409", func() bool { return strings.Contains(p.text("#filter-count"), "0 Transfers") })
+			p.click("#turtle-button")
+			eventually(t, "the app has changed a setting", func() bool { return strings.Contains(p.attribute("#turtle-button", "class"), "selected") })
+		})
+	}
+}
+
+// transmission looks for nobody to share with.
+func (a *realApp) transmission() *process {
+	a.write("settings.json", a.block("json"))
+	return start(a.t, a.Dir, "transmission-daemon", "-f", "--log-error", "-g", a.Dir, "-w", a.Dir,
+		"--no-dht", "--no-lpd", "--no-utp", "--no-portmap", "-i", "127.0.0.1", "-P", port(a.t, freeAddress(a.t)))
+}
