@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -136,6 +137,62 @@ func TestNoRequestHidesBehindAChunkedOne(t *testing.T) {
 				t.Errorf("%s with %q: %v\n%s", path, headers, err, raw)
 			}
 			conn.Close()
+		}
+	}
+}
+
+func TestNoTokenOfTheGatewaysReachesAnAppThatIsOpenToAll(t *testing.T) {
+	a := startAppBefore(t, ", access: { policy: bypass }", "", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "authorization=%s", r.Header.Get("Authorization"))
+	})
+	temp := a.pendingToken()
+	for token, want := range map[string]string{temp: "authorization=", "the app's own": "authorization=Bearer the app's own"} {
+		if text := a.expect(a.browser(), "GET", "/x", "", token, 200)["text"]; text != want {
+			t.Errorf("the app saw %q, want %q", text, want)
+		}
+	}
+}
+
+// pendingToken is the temp token of a sign-in of alice's that waits for her authenticator, which is set up here.
+func (a *app) pendingToken() string {
+	a.Helper()
+	c := a.browser()
+	a.expect(c, "POST", "/auth/login", login("alice", testPassword), "", 200) // nothing asks for two factors
+	secret := a.expect(c, "POST", "/auth/2fa/setup", "", "", 200)["secret"].(string)
+	a.expect(c, "POST", "/auth/2fa/verify-setup", fmt.Sprintf(`{"token":%q}`, a.code(secret, 0)), "", 200)
+	return a.expect(c, "POST", "/auth/login", login("alice", testPassword), "", 200)["tempToken"].(string)
+}
+
+func TestSigningOutWithAPlantedSecondCookieEndsTheGenuineSession(t *testing.T) {
+	a := startApp(t, "")
+	c := a.browser()
+	a.enrol(c, "alice")
+	site, err := url.Parse(a.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var genuine string
+	for _, k := range c.Jar.Cookies(site) {
+		if k.Name == "sallyport" {
+			genuine = k.Value
+		}
+	}
+	for _, call := range []struct {
+		method, path, cookies string
+		status                int
+	}{
+		{"GET", "/auth/me", "sallyport=" + genuine, 200},
+		{"GET", "/auth/me", "sallyport=" + genuine + "; sallyport=planted", 401},
+		{"POST", "/auth/logout", "sallyport=" + genuine + "; sallyport=planted", 200},
+		{"GET", "/auth/me", "sallyport=" + genuine, 401},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), call.method, a.url+call.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Cookie", call.cookies)
+		if status, answer := a.do(http.DefaultClient, r); status != call.status {
+			t.Errorf("%s %s: %d %v, want %d", call.method, call.path, status, answer, call.status)
 		}
 	}
 }
