@@ -193,13 +193,17 @@ func (f *Flow) countCode(ctx context.Context, subject string, client Client) err
 	return err
 }
 
-// finish takes a challenge away in one atomic step. Of two calls that both gave the right answer, one
-// finishes it.
-func (f *Flow) finish(ctx context.Context, record string) error {
-	return f.KV.Update(ctx, record, func(raw []byte) ([]byte, time.Duration, error) {
+// finish takes a challenge away in one atomic step and signs its user in with two factors. Of two calls that
+// both gave the right answer, one finishes it.
+func (f *Flow) finish(ctx context.Context, record string, user users.User, c *challenge, client Client) (*Outcome, error) {
+	err := f.KV.Update(ctx, record, func(raw []byte) ([]byte, time.Duration, error) {
 		_, err := f.readChallenge(raw)
 		return nil, 0, err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return f.signIn(ctx, user, c, client, true)
 }
 
 // signIn begins a session for a sign-in that has all it needs, or raises the one that it began from.

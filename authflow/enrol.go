@@ -155,10 +155,7 @@ func (f *Flow) ConfirmEnrolment(ctx context.Context, e Enroller, given Confirmat
 	if err != nil {
 		return nil, err
 	}
-	if err := f.finish(ctx, record); err != nil {
-		return nil, err
-	}
-	out, err := f.signIn(ctx, user, c, client, true)
+	out, err := f.finish(ctx, record, user, c, client)
 	if err != nil {
 		return nil, err
 	}

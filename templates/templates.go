@@ -24,7 +24,3 @@ func Parse() (*template.Template, error) {
 	}
 	return t, nil
 }
-
-// MustParse is Parse for the start of the program: the pages are part of the binary,
-// so that an error is a defect of the build and not of any input. It panics with it.
-func MustParse() *template.Template { return template.Must(Parse()) }

@@ -2,6 +2,7 @@ package templates
 
 import (
 	"html"
+	"html/template"
 	"net/url"
 	"reflect"
 	"regexp"
@@ -32,7 +33,7 @@ type tag struct {
 }
 
 var (
-	parsed    = MustParse()
+	parsed    = template.Must(Parse())
 	startTag  = regexp.MustCompile(`<([a-zA-Z][a-zA-Z0-9]*)((?:[^<>"]|"[^"]*")*)>`)
 	attribute = regexp.MustCompile(`([^\s="/]+)(?:="([^"]*)")?`)
 	titleText = regexp.MustCompile(`(?s)<title>(.*?)</title>`)

@@ -2,8 +2,6 @@ package web
 
 import (
 	"time"
-
-	"sallyport/authflow"
 )
 
 type meAnswer struct {
@@ -75,7 +73,7 @@ func (s *Server) apiRevoke(c *call, handle string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Flow.Revoke(c.r.Context(), cur, handle, authflow.Client{Address: s.ClientAddr(c.r)}); err != nil {
+	if err := s.Flow.Revoke(c.r.Context(), cur, handle, s.sender(c.r)); err != nil {
 		return nil, err
 	}
 	return done, nil
@@ -98,11 +96,7 @@ func (s *Server) apiChangePassword(c *call) (any, error) {
 	if given.Current == "" || given.New == "" {
 		return nil, requestError("currentPassword and newPassword are needed.")
 	}
-	client, err := s.client(c.r)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.Flow.ChangePassword(c.r.Context(), cur, given.Current, given.New, client); err != nil {
+	if err := s.Flow.ChangePassword(c.r.Context(), cur, given.Current, given.New, s.sender(c.r)); err != nil {
 		return nil, err
 	}
 	return done, nil

@@ -65,8 +65,7 @@ func (s *Server) setupCall(c *call) (authflow.Enroller, *authflow.Proof, authflo
 	if err != nil {
 		return e, nil, client, err
 	}
-	client, err = s.client(c.r)
-	return e, proof, client, err
+	return e, proof, s.sender(c.r), err
 }
 
 // qrCode returns the picture of url as a data: URI, and the width to show it in.
@@ -141,7 +140,7 @@ func (s *Server) changeCall(c *call) (*authflow.Current, *authflow.Proof, authfl
 		return nil, nil, authflow.Client{}, err
 	}
 	proof, err := readProof(given.TOTPCode, given.RecoveryCode)
-	return cur, proof, authflow.Client{Address: s.ClientAddr(c.r)}, err
+	return cur, proof, s.sender(c.r), err
 }
 
 func (s *Server) apiDisable(c *call) (any, error) {

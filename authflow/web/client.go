@@ -15,11 +15,8 @@ import (
 // Identify says who makes a request that is to be proxied: nil and no error where nobody is signed in. An
 // error means that it could not be found out, and the answer must be no.
 func (s *Server) Identify(r *http.Request) (*session.Identity, error) {
-	cur, err := s.current(r)
-	switch {
-	case errors.Is(err, authflow.ErrUnauthenticated), errors.Is(err, authflow.ErrSessionEnded):
-		return nil, nil
-	case err != nil:
+	cur, err := s.signedIn(r)
+	if cur == nil {
 		return nil, err
 	}
 	return cur.Identity(), nil
@@ -61,17 +58,22 @@ func (s *Server) current(r *http.Request) (*authflow.Current, error) {
 	return s.Flow.Authenticate(r.Context(), token, false)
 }
 
+// nobody says whether an error of current means that no one is signed in, and not that it is unknown.
+func nobody(err error) bool {
+	return errors.Is(err, authflow.ErrUnauthenticated) || errors.Is(err, authflow.ErrSessionEnded)
+}
+
 // signedIn is current, with nil for nobody; only a fault is an error.
 func (s *Server) signedIn(r *http.Request) (*authflow.Current, error) {
 	cur, err := s.current(r)
-	if errors.Is(err, authflow.ErrUnauthenticated) || errors.Is(err, authflow.ErrSessionEnded) {
+	if nobody(err) {
 		return nil, nil
 	}
 	return cur, err
 }
 
-// client describes the browser or program behind a request, with the session it came with.
-func (s *Server) client(r *http.Request) (authflow.Client, error) {
+// sender describes the browser or program behind a request, without a look into the store.
+func (s *Server) sender(r *http.Request) authflow.Client {
 	c := authflow.Client{
 		Address: s.ClientAddr(r), UserAgent: r.UserAgent(),
 		Bearer: strings.EqualFold(r.Header.Get("X-Auth-Strategy"), "bearer"),
@@ -79,6 +81,12 @@ func (s *Server) client(r *http.Request) (authflow.Client, error) {
 	if raw, err := s.Codec.Decode(cookie.Device, s.Jar.Read(r, cookie.Device)); err == nil {
 		c.Device = raw
 	}
+	return c
+}
+
+// client is sender with the session that the browser came with, which a sign-in ends.
+func (s *Server) client(r *http.Request) (authflow.Client, error) {
+	c := s.sender(r)
 	if c.Bearer {
 		return c, nil // a program's sign-in ends no browser's session
 	}

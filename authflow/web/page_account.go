@@ -12,7 +12,7 @@ import (
 
 func (s *Server) showAccount(w http.ResponseWriter, r *http.Request) {
 	cur, err := s.current(r)
-	if errors.Is(err, authflow.ErrUnauthenticated) || errors.Is(err, authflow.ErrSessionEnded) {
+	if nobody(err) {
 		s.startOver(w, r, s.AuthPath+"/account", err)
 		return
 	}
@@ -74,16 +74,12 @@ func sessionRow(ses, current *session.Session) templates.SessionRow {
 // where it fails. A second factor that is too old leads to confirming it first.
 func (s *Server) change(w http.ResponseWriter, r *http.Request, action func(*authflow.Current, authflow.Client) error, notice string) {
 	cur, err := s.current(r)
-	if errors.Is(err, authflow.ErrUnauthenticated) || errors.Is(err, authflow.ErrSessionEnded) {
+	if nobody(err) {
 		s.startOver(w, r, s.AuthPath+"/account", err)
 		return
 	}
-	var client authflow.Client
 	if err == nil {
-		client, err = s.client(r)
-	}
-	if err == nil {
-		err = action(cur, client)
+		err = action(cur, s.sender(r))
 	}
 	switch {
 	case err == nil:

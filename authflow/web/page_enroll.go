@@ -34,7 +34,7 @@ func (s *Server) pageEnroller(r *http.Request) (authflow.Enroller, error) {
 func (s *Server) showEnroll(w http.ResponseWriter, r *http.Request) {
 	returnTo := s.returnTo(r, r.URL.Query().Get("rd"))
 	e, err := s.pageEnroller(r)
-	if errors.Is(err, authflow.ErrUnauthenticated) || errors.Is(err, authflow.ErrSessionEnded) {
+	if nobody(err) {
 		s.startOver(w, r, returnTo, err)
 		return
 	}
@@ -59,7 +59,7 @@ func (s *Server) showEnroll(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) enrollPage(r *http.Request, e authflow.Enroller, returnTo string) (templates.Enroll, error) {
-	begun, err := s.Flow.BeginEnrolment(r.Context(), e, nil, returnTo, false, authflow.Client{Address: s.ClientAddr(r)})
+	begun, err := s.Flow.BeginEnrolment(r.Context(), e, nil, returnTo, false, s.sender(r))
 	if err != nil {
 		return templates.Enroll{}, err
 	}
@@ -80,7 +80,7 @@ func (s *Server) enrollPage(r *http.Request, e authflow.Enroller, returnTo strin
 
 func (s *Server) postEnroll(w http.ResponseWriter, r *http.Request) {
 	e, err := s.pageEnroller(r)
-	if errors.Is(err, authflow.ErrUnauthenticated) || errors.Is(err, authflow.ErrSessionEnded) {
+	if nobody(err) {
 		s.startOver(w, r, s.returnTo(r, r.PostForm.Get("rd")), err)
 		return
 	}
@@ -113,11 +113,11 @@ func (s *Server) enrollAgain(w http.ResponseWriter, r *http.Request, e authflow.
 		return
 	}
 	a := s.explain(w, r, err)
-	var page templates.Enroll
-	again := errStop
-	if a.status < 500 && (e.Current != nil || e.Challenge != nil) {
-		page, again = s.enrollPage(r, e, "")
+	if a.status >= 500 || e == (authflow.Enroller{}) {
+		s.errorPage(w, r, a, "")
+		return
 	}
+	page, again := s.enrollPage(r, e, "")
 	if again != nil {
 		s.errorPage(w, r, a, "")
 		return
@@ -128,8 +128,6 @@ func (s *Server) enrollAgain(w http.ResponseWriter, r *http.Request, e authflow.
 	page.Error, page.Invite = a.words, r.PostForm.Get("invite")
 	s.renderStep(w, a.status, templates.EnrollPage, page, page.ReturnTo)
 }
-
-var errStop = errors.New("web: the enrolment cannot go on")
 
 // handOutCodes keeps new recovery codes for the page that shows them and leads there.
 func (s *Server) handOutCodes(w http.ResponseWriter, r *http.Request, cur *authflow.Current, shown authflow.ShownCodes) {
@@ -147,7 +145,7 @@ func (s *Server) showCodes(w http.ResponseWriter, r *http.Request) {
 		shown, err = s.Flow.Codes(r.Context(), cur.Session)
 	}
 	switch {
-	case errors.Is(err, authflow.ErrUnauthenticated), errors.Is(err, authflow.ErrSessionEnded):
+	case nobody(err):
 		s.startOver(w, r, s.AuthPath+"/account", err)
 	case errors.Is(err, store.ErrNotFound):
 		s.toAccount(w, r)

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strings"
 
-	"sallyport/authflow"
 	"sallyport/authflow/cookie"
 	"sallyport/authflow/session"
 )
@@ -78,7 +77,7 @@ func (s *Server) addToken(tokens []session.Token, kind cookie.Kind, envelope str
 
 func (s *Server) endSessions(r *http.Request, tokens []session.Token) error {
 	for _, token := range tokens {
-		if err := s.Flow.SignOut(r.Context(), token, authflow.Client{Address: s.ClientAddr(r)}); err != nil {
+		if err := s.Flow.SignOut(r.Context(), token, s.sender(r)); err != nil {
 			return err
 		}
 	}
