@@ -32,6 +32,8 @@ type Upstream struct {
 	// SignOutPath is where the app signs people out, as a browser asks for it: [Options.SignOut] then ends the
 	// gateway's session too. Empty: nowhere.
 	SignOutPath string
+
+	SignIn AppSignIn // nil: people are not signed in to the app
 }
 
 // Forwarding is how requests are carried to an upstream, and answers back. The zero value passes both on as they
@@ -84,6 +86,8 @@ type route struct {
 	byMethod       bool   // a decision hangs on the method
 	guard          bool   // pages get the guard's script
 	signOut        string // the path at which the app signs out; empty: none
+	signIn         AppSignIn
+	credentials    []string // the headers of signIn, folded
 }
 
 func newRoute(u Upstream) (*route, error) {
@@ -102,6 +106,9 @@ func newRoute(u Upstream) (*route, error) {
 	}
 	rt.byPath = rt.prefix != "" || rt.target != nil && rt.target.Path != "" || u.SignOutPath != ""
 	rt.guard, rt.signOut = u.SessionGuard, u.SignOutPath
+	if err = rt.setSignIn(u.SignIn); err != nil {
+		return nil, err
+	}
 	for i, r := range u.Rules {
 		compiled, err := newRule(r, u.Groups)
 		if err != nil {
