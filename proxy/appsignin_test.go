@@ -385,7 +385,7 @@ func TestAWebSocketThatTheAppRefusesIsOpenedOnceSignedIn(t *testing.T) {
 	}
 }
 
-func TestNothingIsSentAgainForASessionThatHasEnded(t *testing.T) {
+func TestNothingIsSentAgainOrSignedInForASessionThatHasEnded(t *testing.T) {
 	j, f := newJournal(t, knownBy("app=alice")), &fakeSignIn{}
 	o := signedInTo(j, f)
 	ended := make(chan context.CancelCauseFunc, 1)
@@ -399,11 +399,15 @@ func TestNothingIsSentAgainForASessionThatHasEnded(t *testing.T) {
 		<-r.Context().Done() // ends with the session
 		return []string{"app=alice; Path=/"}, false, nil
 	}
-	res, _ := send(t, start(t, o), get("/app/x", aliceOne))
-	if describe(res) != "401 sign-in" || len(res.Header["Set-Cookie"]) != 0 {
-		t.Errorf("got %s with %q, want the sign-in and no cookie", describe(res), res.Header["Set-Cookie"])
+	addr := start(t, o)
+	for _, raw := range []string{get("/app/x", aliceOne), request("POST", "/app/x", aliceOne, "Transfer-Encoding: chunked") + "0\r\n\r\n"} {
+		if res, _ := send(t, addr, raw); describe(res) != "401 sign-in" || len(res.Header["Set-Cookie"]) != 0 {
+			t.Errorf("%.4s: got %s with %q, want the sign-in and no cookie", raw, describe(res), res.Header["Set-Cookie"])
+		}
 	}
-	j.only(t)
+	if all := j.all(); len(all) != 2 {
+		t.Errorf("the app saw %d requests, want each once", len(all))
+	}
 }
 
 func TestAnAppCannotPlantACookieOfTheGatewaysBySigningIn(t *testing.T) {
@@ -421,6 +425,11 @@ func TestAnAnswerThatIsHeldBackIsClosed(t *testing.T) {
 	closed := make(chan struct{})
 	j := newJournal(t, func(conn net.Conn, br *bufio.Reader, q received) {
 		if len(q.values("Cookie")) > 0 {
+			select {
+			case <-closed:
+			case <-time.After(patience):
+				t.Error("the request was sent again, and the connection of the first answer is still open")
+			}
 			knownBy("app=alice")(conn, br, q)
 			return
 		}
@@ -431,11 +440,6 @@ func TestAnAnswerThatIsHeldBackIsClosed(t *testing.T) {
 	res, _ := send(t, start(t, signedInTo(j, &fakeSignIn{})), get("/app/x", aliceOne))
 	if res.StatusCode != 200 {
 		t.Errorf("got %s, want 200", describe(res))
-	}
-	select {
-	case <-closed:
-	case <-time.After(patience):
-		t.Error("the connection of the first answer is still open")
 	}
 }
 

@@ -209,6 +209,9 @@ func TestAWayToAnUpstreamIsGivenOnlyWhereABrowserCouldTakeIt(t *testing.T) {
 	}
 	roundTrip(t, tr, ask(t, "GET", "https://app.example.com:8443/", ""))
 	wantForwarded(t, j.only(t), "192.0.2.1", "https", "app.example.com:8443", "8443")
+	if got := j.only(t).values("User-Agent"); len(got) != 0 {
+		t.Errorf("nobody set a User-Agent, and the app saw %q", got)
+	}
 }
 
 func TestAnAnswerToTheGatewayIsBroughtHome(t *testing.T) {
