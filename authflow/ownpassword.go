@@ -56,8 +56,8 @@ func (f *Flow) OwnPassword(s *session.Session, token session.Token) (string, boo
 
 // ForgetPassword takes the password out of a session, since an app says that it is no longer right. A session that has
 // ended has none.
-func (f *Flow) ForgetPassword(ctx context.Context, s *session.Session) error {
-	if err := f.Sessions.KeepPassword(ctx, s.Key, nil); err != nil && !errors.Is(err, session.ErrNone) {
+func (f *Flow) ForgetPassword(ctx context.Context, sessionKey string) error {
+	if err := f.Sessions.KeepPassword(ctx, sessionKey, nil); err != nil && !errors.Is(err, session.ErrNone) {
 		return fmt.Errorf("forget a password that is no longer right: %w", err)
 	}
 	return nil
@@ -65,7 +65,7 @@ func (f *Flow) ForgetPassword(ctx context.Context, s *session.Session) error {
 
 // RenewPassword takes the present password of somebody who is signed in, for the apps that need it: try asks the app
 // whether it is right. The attempt is counted as a sign-in's is, and a wrong one is [ErrInvalidCredentials].
-func (f *Flow) RenewPassword(ctx context.Context, cur *Current, token session.Token, plain string, client Client, try func() (bool, error)) error {
+func (f *Flow) RenewPassword(ctx context.Context, cur *Current, plain string, client Client, try func() (bool, error)) error {
 	counters := f.passwordCounters(cur.User.Username, []candidate{{user: cur.User}}, client)
 	if err := f.reserve(ctx, counters, cur.User.Subject, client); err != nil {
 		return err
@@ -81,7 +81,7 @@ func (f *Flow) RenewPassword(ctx context.Context, cur *Current, token session.To
 	if f.need(cur.User) != NeededLater {
 		return nil
 	}
-	return f.Sessions.KeepPassword(ctx, cur.Session.Key, seal.Under(token[:], []byte(plain), cur.User.Subject, fieldPassword))
+	return f.Sessions.KeepPassword(ctx, cur.Session.Key, seal.Under(cur.Token[:], []byte(plain), cur.User.Subject, fieldPassword))
 }
 
 // limitAppSignIns is how often one session is signed in to one app again.

@@ -14,6 +14,7 @@ import (
 type Current struct {
 	Session *session.Session
 	User    users.User
+	Token   session.Token // that opened the session; zero where it was looked up by its key
 }
 
 // Authenticate returns who the token opens a session for. A token of the wrong way of travelling, of a
@@ -26,7 +27,12 @@ func (f *Flow) Authenticate(ctx context.Context, token session.Token, bearer boo
 	if err != nil {
 		return nil, err
 	}
-	return f.current(s, bearer)
+	cur, err := f.current(s, bearer)
+	if err != nil {
+		return nil, err
+	}
+	cur.Token = token
+	return cur, nil
 }
 
 func (f *Flow) current(s *session.Session, bearer bool) (*Current, error) {

@@ -19,7 +19,11 @@ func (s *Server) Identify(r *http.Request) (*session.Identity, error) {
 	if cur == nil {
 		return nil, err
 	}
-	return cur.Identity(), nil
+	id := cur.Identity()
+	if cur.Session.Password != nil {
+		id.Password = func() (string, bool) { return s.Flow.OwnPassword(cur.Session, cur.Token) }
+	}
+	return id, nil
 }
 
 // OwnBearer says whether the request carries one of the gateway's tokens as bearer, of whatever kind and live or
@@ -95,7 +99,7 @@ func (s *Server) client(r *http.Request) (authflow.Client, error) {
 		return c, err
 	}
 	if cur != nil && !cur.Session.Bearer {
-		c.Session = cur.Session
+		c.Session, c.Token = cur.Session, cur.Token
 	}
 	return c, nil
 }
@@ -113,7 +117,7 @@ func (s *Server) challengeToken(envelope string) (authflow.ChallengeToken, error
 	return authflow.ChallengeTokenFrom(raw)
 }
 
-// setSession gives a browser the session of an outcome, and takes away what it needed to get there.
+// setSession gives a browser the session of an outcome and the apps' own, and takes away what it needed to get there.
 func (s *Server) setSession(w http.ResponseWriter, r *http.Request, out *authflow.Outcome) error {
 	envelope, err := s.Codec.Encode(cookie.Session, out.Token[:])
 	if err != nil {
@@ -126,6 +130,7 @@ func (s *Server) setSession(w http.ResponseWriter, r *http.Request, out *authflo
 	if len(r.CookiesNamed(s.Jar.Name(cookie.Pending))) > 0 {
 		s.Jar.Clear(w, cookie.Pending)
 	}
+	s.signInToApps(w, r, out)
 	if out.Device == nil {
 		return nil
 	}
