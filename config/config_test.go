@@ -189,6 +189,7 @@ func everyUpstream(t *testing.T, in func(name string) string) []Upstream {
 		},
 		{Name: "upstream7", Path: "/grpc", URL: mustURL(t, "h2c://127.0.0.1:50051"), Access: Access{Policy: "two_factor"}, Line: 66},
 		{Name: "upstream8", Path: "/own", URL: mustURL(t, "https://own.internal"), Access: Access{Policy: "two_factor"}, Line: 67, TLS: UpstreamTLS{CAFile: in("cert.pem")}, SignOut: SignOut{Path: "/own/*?do=bye", Cookies: []string{"sid", "own_*"}}},
+		{Name: "upstream9", Path: "/based", URL: mustURL(t, "http://127.0.0.1:3000/base"), Access: Access{Policy: "two_factor"}, Line: 68, StripPath: true, SignOut: SignOut{Cookies: []string{"sid_*"}}},
 	}
 	for i := range all {
 		if u := &all[i]; u.Name != "legacy" {

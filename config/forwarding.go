@@ -38,8 +38,15 @@ func (c checker) signOut(key string, u *Upstream, cookieName string) {
 			c.Report(key, "%q is not the name of a cookie, nor the beginning of one with a * at its end", pattern)
 		case own:
 			c.Report(key, "%q names the gateway's own cookies, which its sign-out takes away by itself; name the app's", pattern)
+		case open && keepsCookiesUnderPath(u) && !strings.HasPrefix(name, "__Host-"): // whose path is always /
+			c.Report(key, "%q would find none: with strip_path browsers keep the app's cookies to %s, and do not send them to the sign-out; write each name in full", pattern, u.Path)
 		}
 	}
+}
+
+// keepsCookiesUnderPath says whether every path that the app can give a cookie becomes one under the entry's.
+func keepsCookiesUnderPath(u *Upstream) bool {
+	return u.StripPath && u.URL != nil && (u.URL.Scheme == "unix" || strings.Trim(u.URL.Path, "/") == "")
 }
 
 // signOutPath checks the page with which an app signs people out: a path like a rule's, and what its query holds.
