@@ -130,7 +130,7 @@ type Upstream struct {
 
 // SignOut joins the app's sign-out and the gateway's.
 type SignOut struct {
-	Path    string   `key:"path"`    // of the app's own sign-out, as browsers ask for it; empty: none
+	Path    string   `key:"path"`    // of the app's own sign-out, as browsers ask for it: a path like a rule's and a query; empty: none
 	Cookies []string `key:"cookies"` // of the app's: names, or prefixes with a * at the end
 }
 

@@ -213,7 +213,8 @@ func everyUpstream(t *testing.T, in func(name string) string) []Upstream {
 			SignInToApp: &SignInToApp{Basic: &AppAccount{Username: "shared", Password: "hunter2 with space"}},
 		},
 		{Name: "upstream7", Path: "/grpc", URL: mustURL(t, "h2c://127.0.0.1:50051"), Access: Access{Policy: "two_factor"}, Line: 74, SignInToApp: &SignInToApp{Basic: &AppAccount{Own: true}}},
-		{Name: "upstream8", Path: "/own", URL: mustURL(t, "https://own.internal"), Access: Access{Policy: "two_factor"}, Line: 75, TLS: UpstreamTLS{CAFile: in("cert.pem")}, SignOut: SignOut{Path: "/own/bye", Cookies: []string{"sid", "own_*"}}, SignInToApp: &SignInToApp{Basic: &AppAccount{MapFile: in("people/accounts.yaml")}}},
+		{Name: "upstream8", Path: "/own", URL: mustURL(t, "https://own.internal"), Access: Access{Policy: "two_factor"}, Line: 75, TLS: UpstreamTLS{CAFile: in("cert.pem")}, SignOut: SignOut{Path: "/own/*?do=bye", Cookies: []string{"sid", "own_*"}}, SignInToApp: &SignInToApp{Basic: &AppAccount{MapFile: in("people/accounts.yaml")}}},
+		{Name: "upstream9", Path: "/based", URL: mustURL(t, "http://127.0.0.1:3000/base"), Access: Access{Policy: "two_factor"}, Line: 76, StripPath: true, SignOut: SignOut{Cookies: []string{"sid_*"}}},
 	}
 	for i := range all {
 		if u := &all[i]; u.Name != "legacy" {

@@ -92,7 +92,7 @@ func (c checker) access(key string, u *Upstream) {
 	}
 }
 
-// pattern checks the path of a rule: exact, or everything that begins with what stands before a * at its end.
+// pattern checks the path of a rule or a sign-out: exact, or everything that begins with what stands before a * at its end.
 func (c checker) pattern(key, pattern, upstreamPath string) {
 	base, open := strings.CutSuffix(pattern, "*")
 	if err := checkPath(base); err != nil {
@@ -103,7 +103,7 @@ func (c checker) pattern(key, pattern, upstreamPath string) {
 	case strings.Contains(base, "*"):
 		c.Report(key, "%q: a * can stand only at the end", pattern)
 	case !under(base, upstreamPath) && !(open && strings.HasPrefix(upstreamPath+"/", base)):
-		c.Report(key, "%q is not under the upstream's path %s, so the rule would never match", pattern, upstreamPath)
+		c.Report(key, "%q is not under the upstream's path %s, so it would never match", pattern, upstreamPath)
 	}
 }
 

@@ -248,7 +248,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	ctx := r.Context()
-	if id != nil && g.options.Watch != nil && !v.signsOut() { // a sign-out is not cut short by its own success
+	if id != nil && g.options.Watch != nil && !v.signsOut(r) { // a sign-out is not cut short by its own success
 		var stop context.CancelFunc
 		ctx, stop = g.options.Watch(ctx, id, v.demand.still)
 		defer stop()

@@ -26,7 +26,7 @@ type User struct {
 	Groups   []string
 	Disabled bool
 	Password *password.Hash // nil where another source checks it
-	Stamp    string // changes when the password hash does, and says nothing about it
+	Stamp    string         // changes when the password hash does, and says nothing about it
 }
 
 // document is Authelia's users_database.yml. What it knows of a person beyond what the gateway uses is accepted.
