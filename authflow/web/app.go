@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 
 	"sallyport/authflow"
@@ -18,8 +19,9 @@ type App struct {
 	Hosts []string // with or without a port; none: any
 	Hint  string   // which password to use, in the operator's words; empty: nothing is said
 
-	// Headers are what each request is sent with that is forwarded for somebody; nil: no such headers.
-	Headers func(*session.Identity) http.Header
+	// Headers names what HeadersFor gives: what each request is sent with that is forwarded for somebody. nil: nothing.
+	Headers    []string
+	HeadersFor func(*session.Identity) http.Header
 	// OwnBasic says that each request carries the person's own name and password (RFC 7617).
 	OwnBasic bool
 	// SignIn signs a person in by the app's form, as their browser at the host of r would, and returns the Set-Cookie
@@ -27,7 +29,8 @@ type App struct {
 	SignIn func(r *http.Request, name, password string) (lines []string, err error)
 	// AtStart and Later say when the form is posted: as a session begins, and when the app no longer knows the person.
 	AtStart, Later bool
-	// SignedOut says whether an answer is one that the app gives to somebody it does not know, beside 401.
+	// SignedOut says whether an answer is one that the app gives to somebody it does not know, beside 401. Needed where Later
+	// is set.
 	SignedOut func(r *http.Request, res *http.Response) bool
 	// Verify asks the app whether a password is right, without signing anybody in; nil: it cannot be asked.
 	Verify func(r *http.Request, name, password string) (bool, error)
@@ -35,29 +38,51 @@ type App struct {
 	Takes func(source string) bool
 }
 
-// AppSignIn is an App at work: what the proxy asks about each request.
+// AppSignIn is an App at work: what the proxy asks about each request. See proxy.AppSignIn for what its methods promise.
 type AppSignIn struct {
-	*App
+	app    *App
 	server *Server
 	recent recentSignIns
 }
 
-// AppSignIn returns how people are signed in to the upstream of a name; nil where they are not.
+// AppSignIn returns how people are signed in to the upstream of a name; nil where they are not, after a session has begun.
 func (s *Server) AppSignIn(upstream string) *AppSignIn {
 	a := s.apps[upstream]
-	if a == nil || a.Headers == nil && !a.OwnBasic && !(a.SignIn != nil && a.Later) {
+	if a == nil || a.app.HeadersFor == nil && !a.app.OwnBasic && !(a.app.SignIn != nil && a.app.Later) {
 		return nil
 	}
 	return a
 }
 
-// Credentials gives the headers by which the app knows who asks; none where it does not ask. ask: the person's own
-// password is needed and not known.
+// asks says whether people's own passwords are needed.
+func (a *App) asks() bool { return a.OwnBasic || a.SignIn != nil }
+
+// Describe says how the app is signed in to.
+func (a *AppSignIn) Describe() string {
+	switch {
+	case a.app.OwnBasic:
+		return "by HTTP Basic, with the person's own name and password"
+	case a.app.SignIn != nil:
+		return "by the app's form, with the person's own name and password"
+	default:
+		return "by " + strings.Join(a.app.Headers, ", ")
+	}
+}
+
+// Headers names the headers of Credentials.
+func (a *AppSignIn) Headers() []string {
+	if a.app.OwnBasic {
+		return []string{"Authorization"}
+	}
+	return a.app.Headers
+}
+
+// Credentials gives the headers by which the app knows who asks. ask: the person's own password is needed and not known.
 func (a *AppSignIn) Credentials(_ *http.Request, id *session.Identity) (h http.Header, ask bool, err error) {
 	switch {
-	case a.Headers != nil:
-		return a.Headers(id), false, nil
-	case !a.OwnBasic || !a.Takes(id.Source):
+	case a.app.HeadersFor != nil:
+		return a.app.HeadersFor(id), false, nil
+	case !a.app.OwnBasic || !a.app.Takes(id.Source):
 		return nil, false, nil
 	}
 	plain, known := id.OwnPassword()
@@ -68,43 +93,59 @@ func (a *AppSignIn) Credentials(_ *http.Request, id *session.Identity) (h http.H
 	return http.Header{"Authorization": {"Basic " + pair}}, false, nil
 }
 
-// SignedOutBy says whether the app no longer knows the person that it answers.
-func (a *AppSignIn) SignedOutBy(r *http.Request, res *http.Response) bool {
-	if a.SignIn != nil && !a.Later {
+// SignedOut says whether the app no longer knows the person that it answers.
+func (a *AppSignIn) SignedOut(r *http.Request, res *http.Response) bool {
+	switch {
+	case a.app.OwnBasic:
+		return res.StatusCode == http.StatusUnauthorized
+	case a.app.SignIn == nil || !a.app.Later:
 		return false
 	}
-	return res.StatusCode == http.StatusUnauthorized || a.SignedOut != nil && a.SignedOut(r, res)
+	return res.StatusCode == http.StatusUnauthorized || a.app.SignedOut(r, res)
 }
 
-// Again signs a person in to the app once more: for all the requests of a session that find themselves signed out at
-// about the same time once, and not more often than the flow allows. ask: the password is not known, or no longer
-// right. No lines and no ask: not now.
-func (a *AppSignIn) Again(r *http.Request, id *session.Identity) (lines []string, ask bool, err error) {
-	if !a.Takes(id.Source) {
+// SignIn signs a person in to the app once more: for all the requests of a session that find themselves signed out at
+// about the same time once, and not more often than the flow allows.
+func (a *AppSignIn) SignIn(r *http.Request, id *session.Identity) (lines []string, ask bool, err error) {
+	if !a.app.Takes(id.Source) {
 		return nil, false, nil
 	}
 	plain, known := id.OwnPassword()
 	if !known {
 		return nil, true, nil
 	}
-	if a.SignIn == nil {
+	if a.app.OwnBasic {
 		return nil, true, a.server.Flow.ForgetPassword(r.Context(), id.Key)
 	}
 	done := a.recent.once(id.Key, a.server.Flow.Now(), func() signInResult { return a.signInOnce(r, id, plain) })
 	return done.lines, done.ask, done.err
 }
 
+// Ask answers a proxied request by asking for the person's password at the app: a page load is led to the page that
+// does.
+func (a *AppSignIn) Ask(w http.ResponseWriter, r *http.Request, _ *session.Identity) {
+	s := a.server
+	s.guard(w)
+	s.allowOrigin(w, r)
+	if s.PageLoad(r) {
+		http.Redirect(w, r, s.appPasswordPage(a.app.Name, s.here(r)), http.StatusFound)
+		return
+	}
+	needed := answerFor(errAppPassword)
+	writeJSON(w, needed.status, failure{Error: needed.words, Code: needed.code, LoginURL: s.appPasswordPage(a.app.Name, s.pageBehind(r))})
+}
+
 func (a *AppSignIn) signInOnce(r *http.Request, id *session.Identity, plain string) signInResult {
-	may, err := a.server.Flow.MaySignInToApp(r.Context(), id.Key, a.Name)
+	may, err := a.server.Flow.MaySignInToApp(r.Context(), id.Key, a.app.Name)
 	if err != nil || !may {
 		return signInResult{err: err}
 	}
-	lines, err := a.SignIn(r, id.Username, plain)
+	lines, err := a.app.SignIn(r, id.Username, plain)
 	switch {
 	case errors.Is(err, authflow.ErrInvalidCredentials):
 		return signInResult{ask: true, err: a.server.Flow.ForgetPassword(r.Context(), id.Key)}
 	case err != nil:
-		a.server.Log.Warn("nobody could be signed in to the app", "upstream", a.Name, "cause", err)
+		a.server.Log.Warn("nobody could be signed in to the app", "upstream", a.app.Name, "cause", err)
 		return signInResult{}
 	}
 	return signInResult{lines: lines}
@@ -114,8 +155,8 @@ func (a *AppSignIn) signInOnce(r *http.Request, id *session.Identity, plain stri
 // that does not answer keeps nobody out of the gateway. Where the app that the person is going to refuses the password,
 // the way there leads over the page that asks for it.
 func (s *Server) signInToApps(w http.ResponseWriter, r *http.Request, out *authflow.Outcome) {
-	var apps []*AppSignIn
-	for _, a := range s.apps {
+	var apps []*App
+	for _, a := range s.Apps {
 		if out.Password != "" && a.AtStart && a.SignIn != nil && a.Takes(out.User.Source) && onHost(r.Host, a.Hosts) {
 			apps = append(apps, a)
 		}

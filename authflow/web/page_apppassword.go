@@ -20,29 +20,19 @@ func (s *Server) appPasswordPage(app, returnTo string) string {
 	return s.AuthPath + appPasswordPath + "?" + query.Encode()
 }
 
-// AskAppPassword answers a proxied request for whose app the person's password is needed and not known: a page load
-// is led to the page that asks for it.
-func (s *Server) AskAppPassword(w http.ResponseWriter, r *http.Request, upstream string) {
-	s.guard(w)
-	s.allowOrigin(w, r)
-	if s.PageLoad(r) {
-		http.Redirect(w, r, s.appPasswordPage(upstream, s.here(r)), http.StatusFound)
-		return
-	}
-	a := answerFor(errAppPassword)
-	writeJSON(w, a.status, failure{Error: a.words, Code: a.code, LoginURL: s.appPasswordPage(upstream, s.pageBehind(r))})
-}
-
 // appAsked returns the app that the page is about and who is signed in, by a browser's session. Without either it has
 // answered.
-func (s *Server) appAsked(w http.ResponseWriter, r *http.Request, name, returnTo string) (*AppSignIn, *authflow.Current) {
+func (s *Server) appAsked(w http.ResponseWriter, r *http.Request, name, returnTo string) (*App, *authflow.Current) {
 	cur, err := s.signedIn(r)
-	a := s.apps[name]
+	var a *App
+	if known := s.apps[name]; known != nil && known.app.asks() && onHost(r.Host, known.app.Hosts) {
+		a = known.app
+	}
 	switch {
 	case err == nil && (cur == nil || cur.Session.Bearer):
 		s.startOver(w, r, returnTo, authflow.ErrUnauthenticated)
 		return nil, nil
-	case err == nil && (a == nil || !a.OwnBasic && a.SignIn == nil || !a.Takes(cur.User.Source) || !onHost(r.Host, a.Hosts)):
+	case err == nil && (a == nil || !a.Takes(cur.User.Source)):
 		err = errNotFound
 	}
 	if err != nil {
@@ -61,7 +51,7 @@ func (s *Server) showAppPassword(w http.ResponseWriter, r *http.Request) {
 	s.renderStep(w, http.StatusOK, templates.AppPasswordPage, s.appPassword(r, a, cur, returnTo), returnTo)
 }
 
-func (s *Server) appPassword(r *http.Request, a *AppSignIn, cur *authflow.Current, returnTo string) templates.AppPassword {
+func (s *Server) appPassword(r *http.Request, a *App, cur *authflow.Current, returnTo string) templates.AppPassword {
 	return templates.AppPassword{
 		Base: signedBase(s.base(r, ""), cur), App: a.Name, Username: cur.User.Username, Hint: a.Hint, ReturnTo: returnTo,
 	}

@@ -72,7 +72,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{Options: o, pages: pages, origins: http.NewCrossOriginProtection(), apps: map[string]*AppSignIn{}}
 	for _, a := range o.Apps {
-		s.apps[a.Name] = &AppSignIn{App: a, server: s}
+		s.apps[a.Name] = &AppSignIn{app: a, server: s}
 	}
 	s.routes = s.routeTable()
 	return s, nil
