@@ -39,4 +39,4 @@ e2e: # the built binary from outside: command line, API, proxy, Redis, real Chro
 	cd e2e && $(GO) test -race -count=1 -timeout=10m ./...
 
 screenshots: setup # every page, light and dark, desktop and phone, into e2e/screenshots
-	cd e2e && $(GO) test -count=1 -run '^TestEveryPage' ./... -screenshots screenshots
+	cd e2e && $(GO) test -count=1 -run '^TestEveryPage' . -screenshots screenshots

@@ -3,15 +3,17 @@ package e2e
 import (
 	"strings"
 	"testing"
+
+	"sallyport/e2e/harness"
 )
 
 func TestARefusedRequestHasItsStatusAndItsCode(t *testing.T) {
-	g := startGateway(t, settings{
-		Upstreams: proxied(startUpstream(t)),
-		Users:     []user{{Name: "alice"}, {Name: "dora", Disabled: true}},
+	g := harness.StartGateway(t, harness.Settings{
+		Upstreams: harness.Proxied(harness.StartUpstream(t)),
+		Users:     []harness.User{{Name: "alice"}, {Name: "dora", Disabled: true}},
 	})
-	c := g.client()
-	good := `{"username":"alice","password":"` + password + `"}`
+	c := g.Client()
+	good := `{"username":"alice","password":"` + harness.Password + `"}`
 	for _, test := range []struct {
 		name, method, path, contentType, body string
 		status                                int
@@ -19,11 +21,11 @@ func TestARefusedRequestHasItsStatusAndItsCode(t *testing.T) {
 	}{
 		{"wrong password", "POST", "/login", "application/json", `{"username":"alice","password":"no"}`, 401, "INVALID_CREDENTIALS"},
 		{"unknown user", "POST", "/login", "application/json", `{"username":"nobody","password":"no"}`, 401, "INVALID_CREDENTIALS"},
-		{"disabled user", "POST", "/login", "application/json", `{"username":"dora","password":"` + password + `"}`, 401, "INVALID_CREDENTIALS"},
+		{"disabled user", "POST", "/login", "application/json", `{"username":"dora","password":"` + harness.Password + `"}`, 401, "INVALID_CREDENTIALS"},
 		{"no password", "POST", "/login", "application/json", `{"username":"alice"}`, 400, "INVALID_REQUEST"},
 		{"a password too long to hash", "POST", "/login", "application/json", `{"username":"alice","password":"` + strings.Repeat("x", 2000) + `"}`, 400, "INVALID_REQUEST"},
-		{"a key twice", "POST", "/login", "application/json", `{"username":"bob","username":"alice","password":"` + password + `"}`, 400, "INVALID_REQUEST"},
-		{"a key in other letter case", "POST", "/login", "application/json", `{"Username":"alice","password":"` + password + `"}`, 400, "INVALID_REQUEST"},
+		{"a key twice", "POST", "/login", "application/json", `{"username":"bob","username":"alice","password":"` + harness.Password + `"}`, 400, "INVALID_REQUEST"},
+		{"a key in other letter case", "POST", "/login", "application/json", `{"Username":"alice","password":"` + harness.Password + `"}`, 400, "INVALID_REQUEST"},
 		{"a key twice in two letter cases", "POST", "/login", "application/json", `{"Username":"bob",` + good[1:], 400, "INVALID_REQUEST"},
 		{"something after the object", "POST", "/login", "application/json", good + good, 400, "INVALID_REQUEST"},
 		{"an array", "POST", "/login", "application/json", `[` + good + `]`, 400, "INVALID_REQUEST"},
@@ -44,12 +46,12 @@ func TestARefusedRequestHasItsStatusAndItsCode(t *testing.T) {
 		{"no such call", "GET", "/nothing", "", "", 404, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := c.with("Accept", "application/json")
-			c.t = t
+			c := c.With("Accept", "application/json")
+			c.T = t
 			if test.contentType != "" {
-				c = c.with("Content-Type", test.contentType)
+				c = c.With("Content-Type", test.contentType)
 			}
-			a := c.do(test.method, "/auth"+test.path, test.body)
+			a := c.Do(test.method, "/auth"+test.path, test.body)
 			if a.Status != test.status {
 				t.Fatalf("status %d, want %d: %s", a.Status, test.status, a.Body)
 			}
@@ -70,13 +72,13 @@ func TestARefusedRequestHasItsStatusAndItsCode(t *testing.T) {
 }
 
 func TestUnknownDisabledAndWrongLookTheSame(t *testing.T) {
-	g := startGateway(t, settings{
-		Upstreams: proxied(startUpstream(t)),
-		Users:     []user{{Name: "alice"}, {Name: "dora", Disabled: true}},
+	g := harness.StartGateway(t, harness.Settings{
+		Upstreams: harness.Proxied(harness.StartUpstream(t)),
+		Users:     []harness.User{{Name: "alice"}, {Name: "dora", Disabled: true}},
 	})
 	bodies, headers := map[string]bool{}, map[string]bool{}
 	for _, name := range []string{"alice", "dora", "nobody", "nobody@example.com"} {
-		a := g.client().post("/auth/login", fields{"username": name, "password": "not the password"}).want(401)
+		a := g.Client().Post("/auth/login", harness.Fields{"username": name, "password": "not the password"}).Want(401)
 		a.Header.Del("Date")
 		bodies[a.Body] = true
 		var b strings.Builder
@@ -91,61 +93,61 @@ func TestUnknownDisabledAndWrongLookTheSame(t *testing.T) {
 }
 
 func TestACodeOfTheWrongShapeIsRefused(t *testing.T) {
-	g := startGateway(t, settings{Upstreams: proxied(startUpstream(t)), More: "two_factor: { max_attempts: 100 }"})
-	app := g.client().enrol("alice")
-	c := g.client()
-	pending := c.login("alice").want(200).text("tempToken")
-	code := app.at(now() + 1)
+	g := harness.StartGateway(t, harness.Settings{Upstreams: harness.Proxied(harness.StartUpstream(t)), More: "two_factor: { max_attempts: 100 }"})
+	app := g.Client().Enrol("alice")
+	c := g.Client()
+	pending := c.Login("alice").Want(200).Text("tempToken")
+	code := app.At(harness.Now() + 1)
 	for _, shape := range []string{`""`, "null", "0", `"12345"`, `"1234567"`, `"` + code + `\u0000"`, `"１２３４５６"`, "[]", "{}", `["` + code + `"]`} {
-		a := c.with("Content-Type", "application/json").do("POST", "/auth/2fa/verify", `{"tempToken":"`+pending+`","totpCode":`+shape+`}`)
+		a := c.With("Content-Type", "application/json").Do("POST", "/auth/2fa/verify", `{"tempToken":"`+pending+`","totpCode":`+shape+`}`)
 		if a.Status != 400 && a.Status != 401 && a.Status != 429 {
 			t.Errorf("totpCode %s: status %d, want 400 or 401: %s", shape, a.Status, a.Body)
 		}
 	}
-	c.post("/auth/2fa/verify", fields{"tempToken": pending}).want(400, "INVALID_REQUEST")
-	if c.signedIn() {
+	c.Post("/auth/2fa/verify", harness.Fields{"tempToken": pending}).Want(400, "INVALID_REQUEST")
+	if c.SignedIn() {
 		t.Error("one of them signs in")
 	}
 }
 
 func TestAnotherSiteChangesNothing(t *testing.T) {
-	g := startGateway(t, settings{Upstreams: withPolicy(startUpstream(t), "one_factor")})
-	c := g.client()
-	c.login("alice").want(200)
+	g := harness.StartGateway(t, harness.Settings{Upstreams: withPolicy(harness.StartUpstream(t), "one_factor")})
+	c := g.Client()
+	c.Login("alice").Want(200)
 	calls := []string{"/login", "/2fa/setup", "/2fa/verify-setup", "/2fa/verify", "/2fa/disable", "/2fa/recovery-codes", "/refresh", "/change-password", "/logout"}
-	for name, evil := range map[string]*client{
-		"a foreign origin":            c.with("Origin", "https://evil.example"),
-		"an opaque origin":            c.with("Origin", "null"),
-		"a cross-site fetch":          c.with("Sec-Fetch-Site", "cross-site").with("Origin", "https://evil.example"),
-		"a fetch from a sibling host": c.with("Sec-Fetch-Site", "same-site").with("Origin", "https://other.example"),
+	for name, evil := range map[string]*harness.Client{
+		"a foreign origin":            c.With("Origin", "https://evil.example"),
+		"an opaque origin":            c.With("Origin", "null"),
+		"a cross-site fetch":          c.With("Sec-Fetch-Site", "cross-site").With("Origin", "https://evil.example"),
+		"a fetch from a sibling host": c.With("Sec-Fetch-Site", "same-site").With("Origin", "https://other.example"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, call := range calls {
-				if a := evil.post("/auth"+call, fields{"username": "alice", "password": password}); a.Status != 403 || a.JSON["code"] != "CROSS_ORIGIN" {
-					t.Errorf("%s: %d %v, want 403 CROSS_ORIGIN", a.what, a.Status, a.JSON["code"])
+				if a := evil.Post("/auth"+call, harness.Fields{"username": "alice", "password": harness.Password}); a.Status != 403 || a.JSON["code"] != "CROSS_ORIGIN" {
+					t.Errorf("%s: %d %v, want 403 CROSS_ORIGIN", a.What, a.Status, a.JSON["code"])
 				}
 			}
 			for _, page := range []string{"/login", "/2fa", "/enroll", "/logout"} {
-				a := evil.with("Content-Type", "application/x-www-form-urlencoded").do("POST", "/auth"+page, "username=alice&password=x")
+				a := evil.With("Content-Type", "application/x-www-form-urlencoded").Do("POST", "/auth"+page, "username=alice&password=x")
 				if a.Status != 403 {
-					t.Errorf("%s as a form: status %d, want 403", a.what, a.Status)
+					t.Errorf("%s as a form: status %d, want 403", a.What, a.Status)
 				}
 			}
 		})
 	}
-	c.get("/auth/me").want(200)
+	c.Get("/auth/me").Want(200)
 }
 
 func TestPagesAndAnswersAreNotKeptFramedOrSniffed(t *testing.T) {
-	g := startGateway(t, settings{Upstreams: proxied(startUpstream(t))})
-	for _, a := range []answer{
-		g.client().page("/auth/login"), g.client().get("/auth/me"), g.client().page("/app"), g.client().page("/auth/nothing"),
+	g := harness.StartGateway(t, harness.Settings{Upstreams: harness.Proxied(harness.StartUpstream(t))})
+	for _, a := range []harness.Answer{
+		g.Client().Page("/auth/login"), g.Client().Get("/auth/me"), g.Client().Page("/app"), g.Client().Page("/auth/nothing"),
 	} {
 		if got := a.Header.Get("Cache-Control"); got != "no-store" {
-			t.Errorf("%s: Cache-Control is %q, want no-store", a.what, got)
+			t.Errorf("%s: Cache-Control is %q, want no-store", a.What, got)
 		}
 	}
-	page := g.client().page("/auth/login").want(200)
+	page := g.Client().Page("/auth/login").Want(200)
 	for header, part := range map[string]string{
 		"Content-Security-Policy": "frame-ancestors 'none'",
 		"X-Content-Type-Options":  "nosniff",
@@ -161,8 +163,8 @@ func TestPagesAndAnswersAreNotKeptFramedOrSniffed(t *testing.T) {
 }
 
 func TestAReturnURLNeverLeavesTheGatewaysHosts(t *testing.T) {
-	up := startUpstream(t)
-	g := startGateway(t, settings{Upstreams: withPolicy(up, "one_factor")})
+	up := harness.StartUpstream(t)
+	g := harness.StartGateway(t, harness.Settings{Upstreams: withPolicy(up, "one_factor")})
 	for rd, want := range map[string]string{
 		"/app?a=b":                               "/app?a=b",
 		g.URL + "/app":                           g.URL + "/app",
@@ -175,7 +177,7 @@ func TestAReturnURLNeverLeavesTheGatewaysHosts(t *testing.T) {
 		"\thttps://evil.example/":                "",
 		"/app\r\nX-Injected: yes":                "",
 	} {
-		a := g.client().form("/auth/login", "username", "alice", "password", password, "rd", rd).want(303)
+		a := g.Client().Form("/auth/login", "username", "alice", "password", harness.Password, "rd", rd).Want(303)
 		location := a.Header.Get("Location")
 		if want != "" && location != want {
 			t.Errorf("rd %q leads to %q, want %q", rd, location, want)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/crypto/bcrypt"
+
+	"sallyport/e2e/harness"
 )
 
 // TestTheCommandsDoWhatTheContractSays runs the scripts of testdata/script, each in an empty folder. What they
@@ -29,7 +31,7 @@ func TestTheCommandsDoWhatTheContractSays(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error {
-			env.Setenv("PATH", filepath.Dir(binary)+string(os.PathListSeparator)+env.Getenv("PATH"))
+			env.Setenv("PATH", filepath.Dir(harness.Binary)+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("GORACE", os.Getenv("GORACE"))
 			return nil
 		},
@@ -83,7 +85,7 @@ func scriptOccupy(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func scriptServes(ts *testscript.TestScript, _ bool, args []string) {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(harness.Patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		response, err := http.Get("http://" + args[0] + "/auth/healthz")
 		if err != nil {
 			continue
@@ -93,7 +95,7 @@ func scriptServes(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 	}
-	ts.Fatalf("nothing serves at %s after %s", args[0], patience)
+	ts.Fatalf("nothing serves at %s after %s", args[0], harness.Patience)
 }
 
 func scriptOpens(ts *testscript.TestScript, neg bool, args []string) {

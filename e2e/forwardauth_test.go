@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"sallyport/e2e/harness"
 )
 
 // identityNames are the headers by which an app learns who asks, with what alice's say.
@@ -45,14 +47,14 @@ func TestTheProxiesThatPeopleRunAskTheGateway(t *testing.T) {
 			}
 			t.Run("without the gateway nothing passes", func(t *testing.T) {
 				c := s.signedInAs("alice")
-				s.app.forget()
-				s.gateway.stop()
-				for _, a := range []answer{c.get("/app/x"), c.page("/app/x"), c.get("/public/x")} {
+				s.app.Forget()
+				s.gateway.Stop()
+				for _, a := range []harness.Answer{c.Get("/app/x"), c.Page("/app/x"), c.Get("/public/x")} {
 					if a.Status != 502 && a.Status != 503 {
-						t.Errorf("%s: %d, want 502 or 503", a.what, a.Status)
+						t.Errorf("%s: %d, want 502 or 503", a.What, a.Status)
 					}
 				}
-				s.app.untouched()
+				s.app.Untouched()
 			})
 		})
 	}
@@ -61,11 +63,11 @@ func TestTheProxiesThatPeopleRunAskTheGateway(t *testing.T) {
 func pageLoadComesBack(t *testing.T, s *site) {
 	c := s.client()
 	const target = "/app/x%20y?a=1&b=%26%3D&rd=https://evil.example/&c"
-	for what, a := range map[string]answer{
-		"GET": c.page(target), "HEAD": c.with("Sec-Fetch-Mode", "navigate").do("HEAD", target, ""),
-		"an old browser's": c.with("Accept", "text/html,*/*").get(target),
+	for what, a := range map[string]harness.Answer{
+		"GET": c.Page(target), "HEAD": c.With("Sec-Fetch-Mode", "navigate").Do("HEAD", target, ""),
+		"an old browser's": c.With("Accept", "text/html,*/*").Get(target),
 	} {
-		where, err := url.Parse(a.want(302).Header.Get("Location"))
+		where, err := url.Parse(a.Want(302).Header.Get("Location"))
 		if err != nil || where.Scheme != "http" || where.Host != siteName || where.Path != "/auth/login" {
 			t.Fatalf("%s: Location is %q, want the login page on the app's host", what, a.Header.Get("Location"))
 		}
@@ -73,29 +75,29 @@ func pageLoadComesBack(t *testing.T, s *site) {
 			t.Fatalf("%s: rd is %q, want the whole address", what, rd)
 		}
 	}
-	s.app.untouched()
+	s.app.Untouched()
 	rd := "http://" + siteName + target
-	c.page("/auth/login?" + url.Values{"rd": {rd}}.Encode()).want(200)
-	back := c.form("/auth/login", "username", "alice", "password", password, "rd", rd).want(303).Header.Get("Location")
+	c.Page("/auth/login?" + url.Values{"rd": {rd}}.Encode()).Want(200)
+	back := c.Form("/auth/login", "username", "alice", "password", harness.Password, "rd", rd).Want(303).Header.Get("Location")
 	if back != rd {
 		t.Fatalf("sign-in leads to %q, want %q", back, rd)
 	}
-	c.page(target).want(200)
-	if seen := s.app.only(); seen.Target != target || seen.Host != siteName {
+	c.Page(target).Want(200)
+	if seen := s.app.Only(); seen.Target != target || seen.Host != siteName {
 		t.Errorf("the app sees %s on %s, want %s on %s", seen.Target, seen.Host, target, siteName)
 	}
 }
 
 func othersAreTold(t *testing.T, s *site) {
 	c := s.client()
-	for what, a := range map[string]answer{
-		"a program":       c.get("/app/x?a&b"),
-		"a fetch":         c.with("Sec-Fetch-Mode", "cors").with("Accept", "text/html").get("/app/x?a&b"),
-		"a script of old": c.with("X-Requested-With", "XMLHttpRequest").with("Accept", "text/html").get("/app/x?a&b"),
-		"a form":          c.with("Accept", "text/html").with("Sec-Fetch-Mode", "navigate").do("POST", "/app/x?a&b", "q=1"),
+	for what, a := range map[string]harness.Answer{
+		"a program":       c.Get("/app/x?a&b"),
+		"a fetch":         c.With("Sec-Fetch-Mode", "cors").With("Accept", "text/html").Get("/app/x?a&b"),
+		"a script of old": c.With("X-Requested-With", "XMLHttpRequest").With("Accept", "text/html").Get("/app/x?a&b"),
+		"a form":          c.With("Accept", "text/html").With("Sec-Fetch-Mode", "navigate").Do("POST", "/app/x?a&b", "q=1"),
 	} {
-		a.t = t
-		login := a.want(401, "UNAUTHENTICATED").text("loginUrl")
+		a.T = t
+		login := a.Want(401, "UNAUTHENTICATED").Text("loginUrl")
 		if want := "http://" + siteName + "/auth/login?rd=" + url.QueryEscape("http://"+siteName+"/app/x?a&b"); login != want {
 			t.Errorf("%s: loginUrl is %q, want %q", what, login, want)
 		}
@@ -103,8 +105,8 @@ func othersAreTold(t *testing.T, s *site) {
 			t.Errorf("%s is sent to %q", what, a.Header.Get("Location"))
 		}
 	}
-	c.do("HEAD", "/app/x", "").want(401)
-	s.app.untouched()
+	c.Do("HEAD", "/app/x", "").Want(401)
+	s.app.Untouched()
 }
 
 func noForgery(t *testing.T, s *site) {
@@ -115,20 +117,20 @@ func noForgery(t *testing.T, s *site) {
 	}
 	for _, name := range forgeries {
 		forged := *c
-		forged.header = http.Header{"Host": {siteName}, name: {"mallory", "root"}, "Connection": {"Remote-User, X-Forwarded-User"}}
-		forged.get("/app/x").want(200)
-		seen := s.app.only()
+		forged.Header = http.Header{"Host": {siteName}, name: {"mallory", "root"}, "Connection": {"Remote-User, X-Forwarded-User"}}
+		forged.Get("/app/x").Want(200)
+		seen := s.app.Only()
 		for header, want := range identityNames {
-			if got := seen.named(header); !slices.Equal(got, []string{want}) {
+			if got := seen.Named(header); !slices.Equal(got, []string{want}) {
 				t.Errorf("with a forged %s the app sees %s %q, want %q", name, header, got, want)
 			}
 		}
 		nobody := *s.client()
-		nobody.header = http.Header{"Host": {siteName}, name: {"mallory"}}
-		nobody.get("/public/x").want(200)
-		seen = s.app.only()
+		nobody.Header = http.Header{"Host": {siteName}, name: {"mallory"}}
+		nobody.Get("/public/x").Want(200)
+		seen = s.app.Only()
 		for header := range identityNames {
-			if got := seen.named(header); strings.Join(got, "") != "" {
+			if got := seen.Named(header); strings.Join(got, "") != "" {
 				t.Errorf("with a forged %s the app sees %s %q of nobody", name, header, got)
 			}
 		}
@@ -142,8 +144,8 @@ func everyMethod(t *testing.T, s *site) {
 		if method == "POST" || method == "PUT" {
 			body = strings.Repeat("a form, ", 1000)
 		}
-		c.do(method, "/app/x%2Cy?y=%2F&z", body).want(200)
-		if seen := s.app.only(); seen.Method != method || seen.Target != "/app/x%2Cy?y=%2F&z" || seen.Header.Get("Remote-User") != "alice" {
+		c.Do(method, "/app/x%2Cy?y=%2F&z", body).Want(200)
+		if seen := s.app.Only(); seen.Method != method || seen.Target != "/app/x%2Cy?y=%2F&z" || seen.Header.Get("Remote-User") != "alice" {
 			t.Errorf("%s: the app sees %s %s of %q", method, seen.Method, seen.Target, seen.Header.Get("Remote-User"))
 		}
 	}
@@ -151,23 +153,23 @@ func everyMethod(t *testing.T, s *site) {
 
 func wrongGroup(t *testing.T, s *site) {
 	bob := s.signedInAs("bob")
-	for _, a := range []answer{bob.get("/admin/x"), bob.page("/admin/x"), bob.do("HEAD", "/admin/x", ""), bob.do("POST", "/admin/x", "a=b")} {
-		a.t = t
-		a.want(403)
+	for _, a := range []harness.Answer{bob.Get("/admin/x"), bob.Page("/admin/x"), bob.Do("HEAD", "/admin/x", ""), bob.Do("POST", "/admin/x", "a=b")} {
+		a.T = t
+		a.Want(403)
 	}
-	s.app.untouched()
-	s.signedInAs("alice").get("/admin/x").want(200)
-	s.app.only()
+	s.app.Untouched()
+	s.signedInAs("alice").Get("/admin/x").Want(200)
+	s.app.Only()
 }
 
 func oneIsNotTwo(t *testing.T, s *site) {
 	c := s.signedInAs("alice")
-	c.get("/secret/x").want(401)
+	c.Get("/secret/x").Want(401)
 	want := "http://" + siteName + "/auth/enroll?rd=" + url.QueryEscape("http://"+siteName+"/secret/x")
-	if got := c.page("/secret/x").want(302).Header.Get("Location"); got != want {
+	if got := c.Page("/secret/x").Want(302).Header.Get("Location"); got != want {
 		t.Errorf("a page load is sent to %q, want %q", got, want)
 	}
-	s.app.untouched()
+	s.app.Untouched()
 }
 
 func forgedRouting(t *testing.T, s *site) {
@@ -177,37 +179,37 @@ func forgedRouting(t *testing.T, s *site) {
 		"X-Forwarded-Uri": "/public/x", "X-Forwarded-Host": "other.example.com", "X-Forwarded-Method": "OPTIONS", "X-Forwarded-Proto": "https",
 		"X-Forwarded-Port": "444", "X-Forwarded-Prefix": "/public", "X_Forwarded_Uri": "/public/x", "Forwarded": "host=other.example.com;proto=https",
 	} {
-		bob.with(name, value).get("/admin/x").want(403)
-		a := s.client().with(name, value).page("/app/x").want(302)
+		bob.With(name, value).Get("/admin/x").Want(403)
+		a := s.client().With(name, value).Page("/app/x").Want(302)
 		if got, want := a.Header.Get("Location"), "http://"+siteName+"/auth/login?rd="+url.QueryEscape("http://"+siteName+"/app/x"); got != want {
 			t.Errorf("with a forged %s a page load is sent to %q, want %q", name, got, want)
 		}
-		if a := s.client().with(name, value).page("/auth/login?rd=https://other.example.com/"); strings.Contains(a.want(200).Body, "other.example.com") {
+		if a := s.client().With(name, value).Page("/auth/login?rd=https://other.example.com/"); strings.Contains(a.Want(200).Body, "other.example.com") {
 			t.Errorf("with a forged %s the login page leads to another host", name)
 		}
 	}
-	s.app.untouched()
+	s.app.Untouched()
 }
 
 // noWayRound sends what no HTTP client would, byte for byte.
 func noWayRound(t *testing.T, s *site) {
 	bob := s.signedInAs("bob")
 	var cookie strings.Builder
-	for _, c := range bob.http.Jar.Cookies(&url.URL{Scheme: "http", Host: siteName}) {
+	for _, c := range bob.Http.Jar.Cookies(&url.URL{Scheme: "http", Host: siteName}) {
 		cookie.WriteString(c.String() + "; ")
 	}
-	s.client().with("Cookie", cookie.String()).get("/app/x").want(200)
-	s.app.only() // so the cookie is good for more than a refusal
+	s.client().With("Cookie", cookie.String()).Get("/app/x").Want(200)
+	s.app.Only() // so the cookie is good for more than a refusal
 	for _, target := range []string{
 		"/public/../admin/x", "/public/%2e%2e/admin/x", "/public/..%2fadmin/x", "/public/..;/admin/x", "/public/%252e%252e/admin/x", "//admin/x",
 		"/public//../admin/x", "/./admin/x", "/%61dmin/x", "/admin%2fx", "/ADMIN/x", "/auth/../admin/x", "/auth/%2e%2e/admin/x", "/auth/..%2fadmin/x",
 		"/admin/x?/public/", "/public/\\..\\..\\admin/x", "/public/%5c..%5cadmin/x", "/admin/x%00", "http://other.example.com/public/x",
 	} {
-		conn, err := net.DialTimeout("tcp", s.Address, patience)
+		conn, err := net.DialTimeout("tcp", s.Address, harness.Patience)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		if err := conn.SetDeadline(time.Now().Add(harness.Patience)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.WriteString(conn, "GET "+target+" HTTP/1.1\r\nHost: "+siteName+"\r\nCookie: "+cookie.String()+"\r\nConnection: close\r\n\r\n"); err != nil {
@@ -222,23 +224,23 @@ func noWayRound(t *testing.T, s *site) {
 			t.Errorf("%s: %d, want a refusal", target, response.StatusCode)
 		}
 		conn.Close()
-		if seen := s.app.requests(); len(seen) != 0 {
+		if seen := s.app.Requests(); len(seen) != 0 {
 			t.Errorf("%s: the app sees %v", target, seen)
-			s.app.forget()
+			s.app.Forget()
 		}
 	}
 }
 
 func webSocketGoesThrough(t *testing.T, s *site) {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
 	defer cancel()
-	dial := func(c *client, origin string) (*websocket.Conn, int, error) {
+	dial := func(c *harness.Client, origin string) (*websocket.Conn, int, error) {
 		h := http.Header{"Remote-User": {"mallory"}}
 		if origin != "" {
 			h.Set("Origin", origin)
 		}
 		// The app behind it compares Origin with Host as the gateway does.
-		conn, response, err := websocket.Dial(ctx, "ws://"+s.Address+"/socket", &websocket.DialOptions{HTTPClient: &http.Client{Jar: c.http.Jar}, HTTPHeader: h, Host: siteName})
+		conn, response, err := websocket.Dial(ctx, "ws://"+s.Address+"/socket", &websocket.DialOptions{HTTPClient: &http.Client{Jar: c.Http.Jar}, HTTPHeader: h, Host: siteName})
 		if response == nil {
 			return conn, 0, err
 		}
@@ -251,7 +253,7 @@ func webSocketGoesThrough(t *testing.T, s *site) {
 	if _, status, err := dial(c, "https://evil.example"); err == nil || status != 403 {
 		t.Errorf("of a foreign page: %d %v, want 403", status, err)
 	}
-	s.app.untouched()
+	s.app.Untouched()
 	socket, _, err := dial(c, "http://"+siteName)
 	if err != nil {
 		t.Fatalf("opening the WebSocket: %v", err)
@@ -265,27 +267,27 @@ func webSocketGoesThrough(t *testing.T, s *site) {
 			t.Fatalf("the echo is %.20q, %v, want %.20q", got, err, message)
 		}
 	}
-	if seen := s.app.only(); !slices.Equal(seen.named("Remote-User"), []string{"alice"}) {
-		t.Errorf("the app sees %q, want alice", seen.named("Remote-User"))
+	if seen := s.app.Only(); !slices.Equal(seen.Named("Remote-User"), []string{"alice"}) {
+		t.Errorf("the app sees %q, want alice", seen.Named("Remote-User"))
 	}
 }
 
 func networkIsTheClients(t *testing.T, s *site) {
-	c := s.client().with("X-Real-Ip", "10.1.2.3").with("X-Client-Ip", "10.1.2.3").with("Forwarded", "for=10.1.2.3")
+	c := s.client().With("X-Real-Ip", "10.1.2.3").With("X-Client-Ip", "10.1.2.3").With("Forwarded", "for=10.1.2.3")
 	for _, forged := range []string{"10.1.2.3", "10.1.2.3, 127.0.0.1", "127.0.0.1, 10.1.2.3"} {
-		c.with("X-Forwarded-For", forged).get("/lan/x").want(401)
+		c.With("X-Forwarded-For", forged).Get("/lan/x").Want(401)
 	}
-	s.app.untouched()
-	s.client().get("/here/x").want(200)
-	s.app.only()
+	s.app.Untouched()
+	s.client().Get("/here/x").Want(200)
+	s.app.Only()
 }
 
 func noOtherProtocol(t *testing.T, s *site) {
-	c := s.signedInAs("alice").with("Connection", "Upgrade, HTTP2-Settings").with("Upgrade", "h2c").with("HTTP2-Settings", "AAMAAABkAAQAAP__")
-	if a := c.get("/app/x"); a.Status != 200 && a.Status != 400 {
+	c := s.signedInAs("alice").With("Connection", "Upgrade, HTTP2-Settings").With("Upgrade", "h2c").With("HTTP2-Settings", "AAMAAABkAAQAAP__")
+	if a := c.Get("/app/x"); a.Status != 200 && a.Status != 400 {
 		t.Errorf("status %d, want the request served without the switch, or refused", a.Status)
 	}
-	for _, seen := range s.app.requests() {
+	for _, seen := range s.app.Requests() {
 		if seen.Header["Upgrade"] != nil {
 			t.Errorf("the app is asked to switch to %q", seen.Header["Upgrade"])
 		}
@@ -293,12 +295,12 @@ func noOtherProtocol(t *testing.T, s *site) {
 }
 
 func clientsCannotAsk(t *testing.T, s *site) {
-	c := s.signedInAs("alice").with("X-Original-URL", "http://wiki.example.com/app/x").with("X-Original-Method", "GET").
-		with("X-Forwarded-Uri", "/app/x").with("X-Forwarded-Method", "GET")
+	c := s.signedInAs("alice").With("X-Original-URL", "http://wiki.example.com/app/x").With("X-Original-Method", "GET").
+		With("X-Forwarded-Uri", "/app/x").With("X-Forwarded-Method", "GET")
 	for _, path := range []string{"/auth/authz/auth-request", "/auth/authz/forward-auth", "/auth/authz/ext-authz/app/x", "/auth/%61uthz/auth-request", "/auth/authz/../authz/auth-request"} {
-		if a := c.get(path); a.Status < 400 || a.Status >= 500 || a.Header.Get("Remote-User") != "" {
+		if a := c.Get(path); a.Status < 400 || a.Status >= 500 || a.Header.Get("Remote-User") != "" {
 			t.Errorf("%s: %d %v", path, a.Status, a.Header)
 		}
 	}
-	s.app.untouched()
+	s.app.Untouched()
 }

@@ -10,13 +10,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"sallyport/e2e/harness"
 )
 
 // site is an app that people know as wiki.example.com, behind a real proxy that asks the gateway about each request.
 type site struct {
 	t       *testing.T
-	app     *upstream
-	gateway *gateway
+	app     *harness.Upstream
+	gateway *harness.Gateway
 	Address string // of the proxy
 	dir     string // holds what the proxy is configured by
 }
@@ -24,33 +26,33 @@ type site struct {
 const siteName = "wiki.example.com"
 
 // fronts run the proxies of docs/forward-auth, each in the foreground with what its page says.
-var fronts = map[string]func(s *site) *process{
+var fronts = map[string]func(s *site) *harness.Process{
 	"nginx": (*site).nginx, "caddy": (*site).caddy, "haproxy": (*site).haproxy, "apache": (*site).apache,
 }
 
 // startSite starts the app, the gateway and the proxy in front of both.
-func startSite(t *testing.T, run func(s *site) *process) *site {
+func startSite(t *testing.T, run func(s *site) *harness.Process) *site {
 	t.Helper()
-	s := &site{t: t, app: startUpstream(t)}
-	s.gateway = startGateway(t, settings{
+	s := &site{t: t, app: harness.StartUpstream(t)}
+	s.gateway = harness.StartGateway(t, harness.Settings{
 		Upstreams: wikiWithoutURL, Trusted: "127.0.0.1/32",
-		Users: []user{{Name: "alice", Groups: "admins, staff"}, {Name: "bob", Groups: "staff"}},
+		Users: []harness.User{{Name: "alice", Groups: "admins, staff"}, {Name: "bob", Groups: "staff"}},
 	})
 	for range 5 {
-		s.Address, s.dir = freeAddress(t), t.TempDir()
+		s.Address, s.dir = harness.FreeAddress(t), t.TempDir()
 		p := run(s)
 		t.Cleanup(func() {
-			p.signal(syscall.SIGTERM) // it ends its workers, which SIGKILL would leave behind
-			p.wait()
+			p.Signal(syscall.SIGTERM) // it ends its workers, which SIGKILL would leave behind
+			p.Wait()
 			if t.Failed() {
-				t.Logf("the proxy wrote:\n%s", p.out.String())
+				t.Logf("the proxy wrote:\n%s", p.Out.String())
 			}
 		})
-		eventually(t, "the proxy serves", func() bool { return s.client().healthy() || p.ended() })
-		if p.taken() {
+		harness.Eventually(t, "the proxy serves", func() bool { return healthy(s.client()) || p.Ended() })
+		if p.Taken() {
 			continue
 		}
-		if p.ended() {
+		if p.Ended() {
 			t.Fatal("the proxy ended at once")
 		}
 		return s
@@ -62,9 +64,9 @@ func startSite(t *testing.T, run func(s *site) *process) *site {
 // of lets a subtest have the site, and gives it back.
 func (s *site) of(t *testing.T) (back func()) {
 	whole := s.t
-	s.t, s.app.t, s.gateway.t = t, t, t
-	s.app.forget()
-	return func() { s.t, s.app.t, s.gateway.t = whole, whole, whole }
+	s.t, s.app.T, s.gateway.T = t, t, t
+	s.app.Forget()
+	return func() { s.t, s.app.T, s.gateway.T = whole, whole, whole }
 }
 
 // wikiWithoutURL is an entry that the gateway decides on and does not forward to.
@@ -81,20 +83,20 @@ const wikiWithoutURL = `
         - { paths: ["/here/*"], networks: [127.0.0.0/8], policy: bypass }`
 
 // client is a client of the proxy, which asks for the site by its name.
-func (s *site) client() *client {
-	c := s.gateway.client()
-	c.base = "http://" + s.Address
-	return c.with("Host", siteName)
+func (s *site) client() *harness.Client {
+	c := s.gateway.Client()
+	c.Base = "http://" + s.Address
+	return c.With("Host", siteName)
 }
 
 // healthy says whether the gateway can be reached through the proxy.
-func (c *client) healthy() bool {
-	request, err := http.NewRequestWithContext(c.t.Context(), "GET", c.base+"/auth/healthz", nil)
+func healthy(c *harness.Client) bool {
+	request, err := http.NewRequestWithContext(c.T.Context(), "GET", c.Base+"/auth/healthz", nil)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	request.Host = siteName
-	response, err := c.http.Do(request)
+	response, err := c.Http.Do(request)
 	if err != nil {
 		return false
 	}
@@ -103,10 +105,10 @@ func (c *client) healthy() bool {
 }
 
 // signedInAs is a client that has given the first factor on the gateway's page.
-func (s *site) signedInAs(name string) *client {
+func (s *site) signedInAs(name string) *harness.Client {
 	s.t.Helper()
 	c := s.client()
-	c.form("/auth/login", "username", name, "password", password, "rd", "/").want(303)
+	c.Form("/auth/login", "username", name, "password", harness.Password, "rd", "/").Want(303)
 	return c
 }
 
@@ -115,9 +117,9 @@ func (s *site) signedInAs(name string) *client {
 // gateway, of the app and of the proxy (the further pairs of old and new), and in where the files are.
 func (s *site) install(page string, pairs ...string) {
 	s.t.Helper()
-	pairs = append(pairs, "127.0.0.1:8080", s.gateway.Address, "127.0.0.1:3000", hostOf(s.t, s.app.URL))
+	pairs = append(pairs, "127.0.0.1:8080", s.gateway.Address, "127.0.0.1:3000", harness.HostOf(s.t, s.app.URL))
 	files := map[string]string{}
-	for _, block := range strings.Split(read(s.t, "docs/forward-auth/"+page), "\n```")[1:] {
+	for _, block := range strings.Split(harness.Read(s.t, "docs/forward-auth/"+page), "\n```")[1:] {
 		_, text, _ := strings.Cut(block, "\n")
 		first, _, _ := strings.Cut(text, "\n")
 		if path := strings.TrimLeft(first, "#- "); path != first && strings.HasPrefix(path, "/etc/") {
@@ -140,7 +142,7 @@ func (s *site) write(name, content string) {
 	}
 }
 
-func (s *site) nginx() *process {
+func (s *site) nginx() *harness.Process {
 	s.install("nginx.md", "listen 80;", "listen "+s.Address+";")
 	s.write("nginx.conf", fmt.Sprintf(`
 daemon off;
@@ -157,15 +159,15 @@ http {
     scgi_temp_path %[1]s/scgi;
     include %[1]s/wiki.conf;
 }`, s.dir))
-	return start(s.t, s.dir, "/usr/sbin/nginx", "-p", s.dir, "-e", "stderr", "-c", s.dir+"/nginx.conf")
+	return harness.Start(s.t, s.dir, "/usr/sbin/nginx", "-p", s.dir, "-e", "stderr", "-c", s.dir+"/nginx.conf")
 }
 
-func (s *site) haproxy() *process {
+func (s *site) haproxy() *harness.Process {
 	s.install("haproxy.md", "bind :80", "bind "+s.Address)
-	return start(s.t, s.dir, "/usr/sbin/haproxy", "-db", "-f", s.dir+"/haproxy.cfg")
+	return harness.Start(s.t, s.dir, "/usr/sbin/haproxy", "-db", "-f", s.dir+"/haproxy.cfg")
 }
 
-func (s *site) apache() *process {
+func (s *site) apache() *harness.Process {
 	s.install("apache.md", "*:80", s.Address)
 	const modules = "/usr/lib/apache2/modules/mod_"
 	main := fmt.Sprintf("ServerRoot %[1]s\nServerName localhost\nPidFile %[1]s/pid\nErrorLog /dev/stderr\nUser www-data\nGroup www-data\nListen %[2]s\nDocumentRoot %[1]s\n", s.dir, s.Address)
@@ -176,12 +178,12 @@ func (s *site) apache() *process {
 	if err := os.Chmod(filepath.Dir(s.dir), 0o755); err != nil { // the workers read the script, and they are not root
 		s.t.Fatal(err)
 	}
-	return start(s.t, s.dir, "/usr/sbin/apache2", "-DFOREGROUND", "-f", s.dir+"/apache2.conf")
+	return harness.Start(s.t, s.dir, "/usr/sbin/apache2", "-DFOREGROUND", "-f", s.dir+"/apache2.conf")
 }
 
-func (s *site) caddy() *process {
-	s.install("caddy.md", siteName+" {", "{\n\tadmin off\n\tpersist_config off\n\tdefault_bind 127.0.0.1\n}\nhttp://"+siteName+":"+port(s.t, s.Address)+" {")
-	return start(s.t, s.dir, "env", "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir, caddyBinary(s.t), "run", "--adapter", "caddyfile", "--config", s.dir+"/Caddyfile")
+func (s *site) caddy() *harness.Process {
+	s.install("caddy.md", siteName+" {", "{\n\tadmin off\n\tpersist_config off\n\tdefault_bind 127.0.0.1\n}\nhttp://"+siteName+":"+harness.Port(s.t, s.Address)+" {")
+	return harness.Start(s.t, s.dir, "env", "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir, caddyBinary(s.t), "run", "--adapter", "caddyfile", "--config", s.dir+"/Caddyfile")
 }
 
 // caddyBinary builds the Caddy of the module in caddy/, through the module proxy, and says where it is: in Go's build cache,

@@ -16,6 +16,8 @@ import (
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"sallyport/e2e/harness"
 )
 
 const notesPage = `<!doctype html>
@@ -78,18 +80,12 @@ func (n *notes) all() []string {
 }
 
 // startGuarded starts a gateway before the app, with the guard on.
-func startGuarded(t *testing.T, n *notes, policy, more string) *gateway {
+func startGuarded(t *testing.T, n *notes, policy, more string) *harness.Gateway {
 	t.Helper()
-	return startGateway(t, settings{
-		Users: []user{{Name: "alice"}, {Name: "bob"}}, More: more,
+	return harness.StartGateway(t, harness.Settings{
+		Users: []harness.User{{Name: "alice"}, {Name: "bob"}}, More: more,
 		Upstreams: fmt.Sprintf("  - { path: /notes, url: %q, access: { policy: %s }, session_guard: true }", n.URL, policy),
 	})
-}
-
-// js runs an expression in the page.
-func js[T any](p *tab, expression string) T {
-	p.t.Helper()
-	return value(p, "running "+expression, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 }
 
 // shown is what the guard shows: the text of its dialog or banner, with that of the sign-in page in it.
@@ -97,53 +93,53 @@ const shown = `[...document.querySelectorAll("sallyport-guard")].map((host) => h
 	(host.shadowRoot.querySelector("iframe")?.contentDocument?.querySelector("h1")?.textContent ?? "")).join(" ")`
 
 // sees waits until the guard shows the words.
-func (p *tab) sees(words string) {
-	p.t.Helper()
-	eventually(p.t, "the guard shows "+words, func() bool { return strings.Contains(js[string](p, shown), words) })
+func sees(p *harness.Tab, words string) {
+	p.T.Helper()
+	harness.Eventually(p.T, "the guard shows "+words, func() bool { return strings.Contains(harness.JS[string](p, shown), words) })
 }
 
-func (p *tab) seesNothing() {
-	p.t.Helper()
-	eventually(p.t, "the guard shows nothing", func() bool { return js[string](p, shown) == "" })
+func seesNothing(p *harness.Tab) {
+	p.T.Helper()
+	harness.Eventually(p.T, "the guard shows nothing", func() bool { return harness.JS[string](p, shown) == "" })
 }
 
 // press clicks on a button of the guard's, with the mouse.
-func (p *tab) press(words string) {
-	p.t.Helper()
-	at := js[[]float64](p, fmt.Sprintf(`(() => {
+func press(p *harness.Tab, words string) {
+	p.T.Helper()
+	at := harness.JS[[]float64](p, fmt.Sprintf(`(() => {
 		const buttons = [...document.querySelectorAll("sallyport-guard")].flatMap((h) => [...h.shadowRoot.querySelectorAll("button")]);
 		const box = buttons.find((b) => b.textContent === %q).getBoundingClientRect();
 		return [box.x + box.width / 2, box.y + box.height / 2];
 	})()`, words))
-	p.do("pressing "+words, chromedp.MouseClickXY(at[0], at[1]))
+	p.Do("pressing "+words, chromedp.MouseClickXY(at[0], at[1]))
 }
 
 // signInAbove fills in the login page in the guard's frame, which has the focus.
-func (p *tab) signInAbove(name string) {
-	p.t.Helper()
-	p.focusAbove("username")
-	p.keys(name + kb.Tab + password + kb.Enter)
+func signInAbove(p *harness.Tab, name string) {
+	p.T.Helper()
+	focusAbove(p, "username")
+	p.Keys(name + kb.Tab + harness.Password + kb.Enter)
 }
 
 // focusAbove waits until a field of the page in the guard's frame has the focus.
-func (p *tab) focusAbove(id string) {
-	p.t.Helper()
+func focusAbove(p *harness.Tab, id string) {
+	p.T.Helper()
 	const focused = `document.activeElement?.shadowRoot?.activeElement?.contentDocument?.activeElement?.id ?? ""`
-	eventually(p.t, id+" has the focus", func() bool { return js[string](p, focused) == id })
+	harness.Eventually(p.T, id+" has the focus", func() bool { return harness.JS[string](p, focused) == id })
 }
 
 // work types into the field and leaves a mark that a reload would wipe out.
-func (p *tab) work(text string) {
-	p.t.Helper()
-	p.fill("#text", text)
-	js[bool](p, `window.mark = true`)
+func work(p *harness.Tab, text string) {
+	p.T.Helper()
+	p.Fill("#text", text)
+	harness.JS[bool](p, `window.mark = true`)
 }
 
 // undisturbed fails the test where the page was reloaded or the text is another.
-func (p *tab) undisturbed(text string) {
-	p.t.Helper()
-	if got := js[string](p, `String(window.mark) + " " + document.getElementById("text").value`); got != "true "+text {
-		p.t.Errorf("the page has %q, want the mark and %q", got, text)
+func undisturbed(p *harness.Tab, text string) {
+	p.T.Helper()
+	if got := harness.JS[string](p, `String(window.mark) + " " + document.getElementById("text").value`); got != "true "+text {
+		p.T.Errorf("the page has %q, want the mark and %q", got, text)
 	}
 }
 
@@ -168,51 +164,51 @@ const begin = `{ window.answers = {};
 const collected = `Object.keys(answers).sort().map((key) => key + ": " + answers[key]).join("\n")`
 
 // revokeOthers ends all of a person's sessions but one of a program's.
-func (g *gateway) revokeOthers(name string, app *authenticator) {
-	g.t.Helper()
-	c := g.client()
+func revokeOthers(g *harness.Gateway, name string, app *harness.Authenticator) {
+	g.T.Helper()
+	c := g.Client()
 	if app == nil {
-		c.login(name).want(200)
+		c.Login(name).Want(200)
 	} else {
-		c.signIn(name, app)
+		c.SignIn(name, app)
 	}
-	c.form("/auth/account/revoke-others").want(303)
-	c.post("/auth/logout", nil).want(200)
+	c.Form("/auth/account/revoke-others").Want(303)
+	c.Post("/auth/logout", nil).Want(200)
 }
 
 func TestALostSessionIsRegainedOverThePageAndNothingIsLost(t *testing.T) {
 	n := startNotes(t, "")
 	g := startGuarded(t, n, "two_factor", "")
-	p := startBrowser(t).open(t, g.URL)
-	p.visit("/notes/")
-	p.givePassword("alice", password)
-	app := p.setUp()
-	p.work("half a sentence")
-	g.revokeOthers("alice", app)
+	p := harness.StartBrowser(t).Open(t, g.URL)
+	p.Visit("/notes/")
+	p.GivePassword("alice", harness.Password)
+	app := p.SetUp()
+	work(p, "half a sentence")
+	revokeOthers(g, "alice", app)
 
-	js[int](p, begin)
-	p.sees("Please sign in to go on")
-	p.focusAbove("username")
-	p.inspectGuard("sign-in over the page")
+	harness.JS[int](p, begin)
+	sees(p, "Please sign in to go on")
+	focusAbove(p, "username")
+	inspectGuard(p, "sign-in over the page")
 	if got := n.all(); len(got) != 0 {
 		t.Errorf("without a session the app got %q", got)
 	}
-	p.signInAbove("alice")
-	p.sees(challengePage)
-	p.focusAbove("code")
-	p.keys(app.code() + kb.Enter)
-	p.seesNothing()
+	signInAbove(p, "alice")
+	sees(p, harness.ChallengePage)
+	focusAbove(p, "code")
+	p.Keys(app.Code() + kb.Enter)
+	seesNothing(p)
 	want := `fetch: 200 "alice saves by fetch!"
 form: 200 "alice saves by form"
 request: 200 "alice saves by request"
 state: 200
 xhr: 200 "alice saves by xhr?"`
-	eventually(t, "every request has its answer", func() bool { return js[string](p, collected) == want })
+	harness.Eventually(t, "every request has its answer", func() bool { return harness.JS[string](p, collected) == want })
 	if got, want := n.all(), []string{"alice saves by fetch!", "alice saves by form", "alice saves by request", "alice saves by xhr?"}; !slices.Equal(got, want) {
 		t.Errorf("the app got %q, want %q", got, want)
 	}
-	p.undisturbed("half a sentence")
-	if got := js[string](p, `document.activeElement.id`); got != "text" {
+	undisturbed(p, "half a sentence")
+	if got := harness.JS[string](p, `document.activeElement.id`); got != "text" {
 		t.Errorf("the focus is on %q, want it back in the field", got)
 	}
 }
@@ -220,50 +216,50 @@ xhr: 200 "alice saves by xhr?"`
 func TestTypingForLongerThanTheIdleTimeoutKeepsTheSessionAndIdlingDoesNot(t *testing.T) {
 	n := startNotes(t, "")
 	g := startGuarded(t, n, "one_factor", "session: { idle_timeout: 5s }")
-	p := startBrowser(t).open(t, g.URL)
-	p.visit("/notes/")
-	p.givePassword("alice", password)
-	p.work("")
+	p := harness.StartBrowser(t).Open(t, g.URL)
+	p.Visit("/notes/")
+	p.GivePassword("alice", harness.Password)
+	work(p, "")
 	for end := time.Now().Add(12 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
-		p.keys("a")
+		p.Keys("a")
 	}
-	if got := js[int](p, `fetch("save").then((res) => res.status)`); got != 200 {
+	if got := harness.JS[int](p, `fetch("save").then((res) => res.status)`); got != 200 {
 		t.Errorf("after twelve seconds of typing the answer is %d, want 200", got)
 	}
 	time.Sleep(7 * time.Second)
-	p.keys("b")
-	p.sees("You are signed out.")
-	js[int](p, begin)
-	p.sees("Please sign in to go on")
-	p.signInAbove("alice")
-	p.seesNothing()
+	p.Keys("b")
+	sees(p, "You are signed out.")
+	harness.JS[int](p, begin)
+	sees(p, "Please sign in to go on")
+	signInAbove(p, "alice")
+	seesNothing(p)
 }
 
 func TestWhoDoesNotWantToSignInGetsTheRefusalAndAReminder(t *testing.T) {
 	n := startNotes(t, "default-src 'self'")
 	g := startGuarded(t, n, "one_factor", "")
-	p := startBrowser(t).open(t, g.URL)
-	p.visit("/notes/")
-	p.givePassword("alice", password)
-	p.work("kept")
-	g.revokeOthers("alice", nil)
-	js[int](p, begin)
-	p.sees(loginPage)
-	p.press("Not now")
+	p := harness.StartBrowser(t).Open(t, g.URL)
+	p.Visit("/notes/")
+	p.GivePassword("alice", harness.Password)
+	work(p, "kept")
+	revokeOthers(g, "alice", nil)
+	harness.JS[int](p, begin)
+	sees(p, harness.LoginPage)
+	press(p, "Not now")
 	refused := func() bool {
-		got := js[string](p, collected)
+		got := harness.JS[string](p, collected)
 		return strings.Count(got, `401 {"error"`) == 4 && strings.Count(got, "UNAUTHENTICATED") == 4 && strings.Contains(got, "state: 401\n")
 	}
-	eventually(t, "every request is answered with 401", refused)
-	p.sees("You are signed out.")
-	p.inspectGuard("signed out")
-	js[int](p, begin) // nobody is asked a second time
-	eventually(t, "every request is answered with 401", refused)
-	p.press("Sign in")
-	p.signInAbove("alice")
-	p.seesNothing()
-	p.undisturbed("kept")
-	if got := js[int](p, `fetch("save").then((res) => res.status)`); got != 200 {
+	harness.Eventually(t, "every request is answered with 401", refused)
+	sees(p, "You are signed out.")
+	inspectGuard(p, "signed out")
+	harness.JS[int](p, begin) // nobody is asked a second time
+	harness.Eventually(t, "every request is answered with 401", refused)
+	press(p, "Sign in")
+	signInAbove(p, "alice")
+	seesNothing(p)
+	undisturbed(p, "kept")
+	if got := harness.JS[int](p, `fetch("save").then((res) => res.status)`); got != 200 {
 		t.Errorf("signed in again, the answer is %d, want 200", got)
 	}
 }
@@ -271,19 +267,19 @@ func TestWhoDoesNotWantToSignInGetsTheRefusalAndAReminder(t *testing.T) {
 func TestOnePersonsRequestIsNeverRepeatedAsAnothers(t *testing.T) {
 	n := startNotes(t, "")
 	g := startGuarded(t, n, "one_factor", "")
-	p := startBrowser(t).open(t, g.URL)
-	p.visit("/notes/")
-	p.givePassword("alice", password)
-	p.work("alice's own")
-	g.revokeOthers("alice", nil)
-	js[int](p, begin)
-	p.signInAbove("bob")
-	p.sees("Somebody else is signed in")
-	p.inspectGuard("somebody else")
-	p.press("Keep the page")
-	p.seesNothing()
-	eventually(t, "every request is answered with 401", func() bool { return strings.Count(js[string](p, collected), `401 {"error"`) == 4 })
-	p.undisturbed("alice's own")
+	p := harness.StartBrowser(t).Open(t, g.URL)
+	p.Visit("/notes/")
+	p.GivePassword("alice", harness.Password)
+	work(p, "alice's own")
+	revokeOthers(g, "alice", nil)
+	harness.JS[int](p, begin)
+	signInAbove(p, "bob")
+	sees(p, "Somebody else is signed in")
+	inspectGuard(p, "somebody else")
+	press(p, "Keep the page")
+	seesNothing(p)
+	harness.Eventually(t, "every request is answered with 401", func() bool { return strings.Count(harness.JS[string](p, collected), `401 {"error"`) == 4 })
+	undisturbed(p, "alice's own")
 	if got := n.all(); len(got) != 0 {
 		t.Errorf("the app got %q, want nothing", got)
 	}
@@ -292,88 +288,88 @@ func TestOnePersonsRequestIsNeverRepeatedAsAnothers(t *testing.T) {
 func TestSeveralFramesShareOneSignInOverTheWholePage(t *testing.T) {
 	n := startNotes(t, "")
 	g := startGuarded(t, n, "one_factor", "")
-	p := startBrowser(t).open(t, g.URL)
-	p.visit("/notes/outer")
-	p.givePassword("alice", password)
-	eventually(t, "the frame is there", func() bool {
-		return js[string](p, `document.getElementById("inner")?.contentDocument?.getElementById("text") ? "yes" : ""`) == "yes"
+	p := harness.StartBrowser(t).Open(t, g.URL)
+	p.Visit("/notes/outer")
+	p.GivePassword("alice", harness.Password)
+	harness.Eventually(t, "the frame is there", func() bool {
+		return harness.JS[string](p, `document.getElementById("inner")?.contentDocument?.getElementById("text") ? "yes" : ""`) == "yes"
 	})
-	g.revokeOthers("alice", nil)
-	js[int](p, `window.answers = {};
+	revokeOthers(g, "alice", nil)
+	harness.JS[int](p, `window.answers = {};
 		document.getElementById("inner").contentWindow.fetch("save").then((res) => { answers.inner = res.status; });
 		fetch("save").then((res) => { answers.outer = res.status; }); 0`)
-	p.focusAbove("username")
-	if got := js[int](p, `document.querySelectorAll("sallyport-guard").length +
+	focusAbove(p, "username")
+	if got := harness.JS[int](p, `document.querySelectorAll("sallyport-guard").length +
 		document.getElementById("inner").contentDocument.querySelectorAll("sallyport-guard").length`); got != 1 {
 		t.Errorf("%d sign-ins are shown, want one", got)
 	}
-	p.signInAbove("alice")
-	p.seesNothing()
-	eventually(t, "both requests have their answer", func() bool { return js[string](p, collected) == "inner: 200\nouter: 200" })
+	signInAbove(p, "alice")
+	seesNothing(p)
+	harness.Eventually(t, "both requests have their answer", func() bool { return harness.JS[string](p, collected) == "inner: 200\nouter: 200" })
 }
 
 func TestWhereTheAppAllowsNoFramesTheSignInOpensInAWindow(t *testing.T) {
 	n := startNotes(t, "frame-src 'none'")
 	g := startGuarded(t, n, "one_factor", "")
-	p := startBrowser(t).open(t, g.URL)
-	p.visit("/notes/")
-	p.givePassword("alice", password)
-	p.work("still there")
-	g.revokeOthers("alice", nil)
-	js[int](p, begin)
-	p.sees("Sign in in a window")
-	opened := chromedp.WaitNewTarget(p.ctx, func(i *target.Info) bool { return strings.Contains(i.URL, "/auth/login") })
-	p.press("Sign in in a window")
-	ctx, cancel := chromedp.NewContext(p.ctx, chromedp.WithTargetID(<-opened))
+	p := harness.StartBrowser(t).Open(t, g.URL)
+	p.Visit("/notes/")
+	p.GivePassword("alice", harness.Password)
+	work(p, "still there")
+	revokeOthers(g, "alice", nil)
+	harness.JS[int](p, begin)
+	sees(p, "Sign in in a window")
+	opened := chromedp.WaitNewTarget(p.Ctx, func(i *target.Info) bool { return strings.Contains(i.URL, "/auth/login") })
+	press(p, "Sign in in a window")
+	ctx, cancel := chromedp.NewContext(p.Ctx, chromedp.WithTargetID(<-opened))
 	t.Cleanup(cancel)
 	if err := chromedp.Do(ctx); err != nil { // else the first step's own bound would end the tab
 		t.Fatal(err)
 	}
-	window := &tab{t: t, ctx: ctx, URL: g.URL}
-	window.givePassword("alice", password)
-	p.seesNothing()
-	eventually(t, "every request has its answer", func() bool { return strings.Count(js[string](p, collected), "200 ") == 4 })
-	p.undisturbed("still there")
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.troubles = slices.DeleteFunc(p.troubles, func(s string) bool { return strings.Contains(s, "frame-src") }) // that was tried
+	window := &harness.Tab{T: t, Ctx: ctx, URL: g.URL}
+	window.GivePassword("alice", harness.Password)
+	seesNothing(p)
+	harness.Eventually(t, "every request has its answer", func() bool { return strings.Count(harness.JS[string](p, collected), "200 ") == 4 })
+	undisturbed(p, "still there")
+	p.Mu.Lock()
+	defer p.Mu.Unlock()
+	p.Troubles = slices.DeleteFunc(p.Troubles, func(s string) bool { return strings.Contains(s, "frame-src") }) // that was tried
 }
 
 func TestBeforeItsEndASessionCanBeBegunAnew(t *testing.T) {
 	n := startNotes(t, "default-src 'none'; script-src 'self'; connect-src 'self'; frame-src 'self'")
 	g := startGuarded(t, n, "one_factor", "session: { lifetime: 3m }")
-	p := startBrowser(t).open(t, g.URL)
-	p.visit("/notes/")
-	p.givePassword("alice", password)
-	p.sees("You will be signed out at")
-	p.work("in time")
-	p.inspectGuard("soon signed out")
-	p.press("Sign in")
-	p.focusAbove("password")
-	p.press("Not now") // and is still signed in
-	p.seesNothing()
-	p.visit("/notes/")
-	p.sees("You will be signed out at")
-	p.work("in time")
+	p := harness.StartBrowser(t).Open(t, g.URL)
+	p.Visit("/notes/")
+	p.GivePassword("alice", harness.Password)
+	sees(p, "You will be signed out at")
+	work(p, "in time")
+	inspectGuard(p, "soon signed out")
+	press(p, "Sign in")
+	focusAbove(p, "password")
+	press(p, "Not now") // and is still signed in
+	seesNothing(p)
+	p.Visit("/notes/")
+	sees(p, "You will be signed out at")
+	work(p, "in time")
 	const ends = `fetch("/auth/me").then((res) => res.json()).then((me) => me.expiresAt)`
-	before := js[string](p, ends)
+	before := harness.JS[string](p, ends)
 	time.Sleep(time.Second) // an end is given in seconds
-	p.press("Sign in")
-	p.focusAbove("password")
-	p.keys(password + kb.Enter) // the name is filled in
-	p.seesNothing()
-	if after := js[string](p, ends); after <= before {
+	press(p, "Sign in")
+	focusAbove(p, "password")
+	p.Keys(harness.Password + kb.Enter) // the name is filled in
+	seesNothing(p)
+	if after := harness.JS[string](p, ends); after <= before {
 		t.Errorf("the session ends at %s, before at %s", after, before)
 	}
-	p.undisturbed("in time")
+	undisturbed(p, "in time")
 }
 
 func TestAPageWhosePolicyForbidsTheScriptStaysByteForByte(t *testing.T) {
 	n := startNotes(t, "script-src 'nonce-abc'")
 	g := startGuarded(t, n, "one_factor", "")
-	c := g.client()
-	c.login("alice").want(200)
-	if got := c.page("/notes/").want(200).Body; got != notesPage {
+	c := g.Client()
+	c.Login("alice").Want(200)
+	if got := c.Page("/notes/").Want(200).Body; got != notesPage {
 		t.Errorf("got %q", got)
 	}
 }
@@ -382,65 +378,65 @@ func TestOnlyASignInOverAPageMayBeFramedAndOnlyByItsOwnOrigin(t *testing.T) {
 	n := startNotes(t, "")
 	g := startGuarded(t, n, "two_factor", "")
 	const laid = "/auth/signed-in?rd=%2Fnotes%2F"
-	framed := func(a answer) {
+	framed := func(a harness.Answer) {
 		t.Helper()
 		if policy := a.Header.Get("Content-Security-Policy"); !strings.HasSuffix(policy, "frame-ancestors 'self'") || a.Header.Get("X-Frame-Options") != "SAMEORIGIN" {
-			t.Errorf("%s: %q, %q", a.what, policy, a.Header.Get("X-Frame-Options"))
+			t.Errorf("%s: %q, %q", a.What, policy, a.Header.Get("X-Frame-Options"))
 		}
 	}
-	unframed := func(a answer) {
+	unframed := func(a harness.Answer) {
 		t.Helper()
 		if policy := a.Header.Get("Content-Security-Policy"); !strings.HasSuffix(policy, "frame-ancestors 'none'") || a.Header.Get("X-Frame-Options") != "DENY" {
-			t.Errorf("%s: %q, %q", a.what, policy, a.Header.Get("X-Frame-Options"))
+			t.Errorf("%s: %q, %q", a.What, policy, a.Header.Get("X-Frame-Options"))
 		}
 	}
 	login := "/auth/login?rd=" + strings.NewReplacer("?", "%3F", "=", "%3D", "%", "%25").Replace(laid)
-	c := g.client()
+	c := g.Client()
 	for _, path := range []string{"/auth/login", "/auth/login?rd=/notes/", "/auth/login?rd=/auth/signed-inx", "/auth/login?rd=https://evil.example/auth/signed-in", "/auth/logout", "/auth/nowhere"} {
-		unframed(c.page(path))
+		unframed(c.Page(path))
 	}
-	framed(c.page(login).want(200))
-	framed(c.form("/auth/login", "username", "alice", "password", "wrong", "rd", laid).want(401))
-	if to := c.page("/auth/signed-in").want(302).Header.Get("Location"); to != "/auth/login?rd=%2Fauth%2Fsigned-in" {
+	framed(c.Page(login).Want(200))
+	framed(c.Form("/auth/login", "username", "alice", "password", "wrong", "rd", laid).Want(401))
+	if to := c.Page("/auth/signed-in").Want(302).Header.Get("Location"); to != "/auth/login?rd=%2Fauth%2Fsigned-in" {
 		t.Errorf("somebody who is not signed in is sent to %q", to)
 	}
-	app := c.enrol("bob")
-	unframed(c.page("/auth/account").want(200))
-	framed(c.page("/auth/signed-in").want(200))
-	d := g.client()
-	d.form("/auth/login", "username", "bob", "password", password, "rd", laid).want(303)
-	framed(d.page("/auth/2fa").want(200))
-	framed(d.form("/auth/2fa", "code", app.wrong(1)).want(401))
-	if to := d.form("/auth/2fa", "code", app.code()).want(303).Header.Get("Location"); to != laid {
+	app := c.Enrol("bob")
+	unframed(c.Page("/auth/account").Want(200))
+	framed(c.Page("/auth/signed-in").Want(200))
+	d := g.Client()
+	d.Form("/auth/login", "username", "bob", "password", harness.Password, "rd", laid).Want(303)
+	framed(d.Page("/auth/2fa").Want(200))
+	framed(d.Form("/auth/2fa", "code", app.Wrong(1)).Want(401))
+	if to := d.Form("/auth/2fa", "code", app.Code()).Want(303).Header.Get("Location"); to != laid {
 		t.Errorf("the code leads to %q, want %q", to, laid)
 	}
-	e := g.client() // alice has no authenticator yet, and needs one
-	e.form("/auth/login", "username", "alice", "password", password, "rd", laid).want(303)
-	framed(e.page("/auth/enroll").want(200))
+	e := g.Client() // alice has no authenticator yet, and needs one
+	e.Form("/auth/login", "username", "alice", "password", harness.Password, "rd", laid).Want(303)
+	framed(e.Page("/auth/enroll").Want(200))
 }
 
 // inspectGuard runs axe-core on what the guard shows, in light and dark, wide and narrow, and takes its picture.
-func (p *tab) inspectGuard(state string) {
-	p.t.Helper()
+func inspectGuard(p *harness.Tab, state string) {
+	p.T.Helper()
 	axe, err := os.ReadFile(filepath.Join("node_modules", "axe-core", "axe.min.js"))
 	if err != nil {
-		p.t.Fatalf("axe-core is missing: run `make setup`: %v", err)
+		p.T.Fatalf("axe-core is missing: run `make setup`: %v", err)
 	}
 	for _, theme := range []string{"light", "dark"} {
-		p.theme(theme)
-		p.do("widening the window", chromedp.EmulateViewport(1280, 900))
-		for _, violation := range p.violations(string(axe)) {
+		p.Theme(theme)
+		p.Do("widening the window", chromedp.EmulateViewport(1280, 900))
+		for _, violation := range violations(p, string(axe)) {
 			if strings.Contains(violation, "sallyport-guard") {
-				p.t.Errorf("%s, %s: %s", state, theme, violation)
+				p.T.Errorf("%s, %s: %s", state, theme, violation)
 			}
 		}
-		p.photograph("guard "+state, theme)
-		p.do("narrowing the window", chromedp.EmulateViewport(320, 640))
+		photograph(p, "guard "+state, theme)
+		p.Do("narrowing the window", chromedp.EmulateViewport(320, 640))
 		const tooWide = `document.documentElement.scrollWidth - document.documentElement.clientWidth`
-		if by := js[int](p, tooWide); by > 0 {
-			p.t.Errorf("%s: %d pixels too wide for a window of 320", state, by)
+		if by := harness.JS[int](p, tooWide); by > 0 {
+			p.T.Errorf("%s: %d pixels too wide for a window of 320", state, by)
 		}
 	}
-	p.theme("light")
-	p.do("widening the window", chromedp.EmulateViewport(1280, 900))
+	p.Theme("light")
+	p.Do("widening the window", chromedp.EmulateViewport(1280, 900))
 }

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/chromedp/chromedp"
+	"sallyport/e2e/harness"
 )
 
 // The headings of the page of kept forms, with one and with none.
@@ -70,30 +70,21 @@ func (f *formApp) all() []sentForm {
 }
 
 // writeNote fills the form in, ends the session as if in another window, and sends it.
-func (p *tab) writeNote(text, file string) {
-	p.t.Helper()
-	p.fill("#text", text)
-	p.fill("#file", file)
-	p.endSession()
-	p.follow("#send")
-}
-
-// endSession signs out behind the page's back.
-func (p *tab) endSession() {
-	p.t.Helper()
-	const signOut = `fetch("/auth/logout", {method: "POST"}).then(r => r.status)`
-	if status := value(p, "ending the session", chromedp.Evaluate[int](signOut, chromedp.EvalAwaitPromise)); status != 200 {
-		p.t.Fatalf("ending the session: status %d", status)
-	}
+func writeNote(p *harness.Tab, text, file string) {
+	p.T.Helper()
+	p.Fill("#text", text)
+	p.Fill("#file", file)
+	p.EndSession()
+	p.Follow("#send")
 }
 
 func TestAPersonWhoTypesForLongerThanTheSessionLastsLosesNothing(t *testing.T) {
 	app := startFormApp(t)
-	g := startGateway(t, settings{
-		Users:     []user{{Name: "alice"}, {Name: "bob"}},
+	g := harness.StartGateway(t, harness.Settings{
+		Users:     []harness.User{{Name: "alice"}, {Name: "bob"}},
 		Upstreams: "  - { url: \"" + app.URL + "\", access: { policy: one_factor } }",
 	})
-	p := startBrowser(t).open(t, g.URL)
+	p := harness.StartBrowser(t).Open(t, g.URL)
 	content := make([]byte, 700<<10)
 	rand.Read(content)
 	file := filepath.Join(t.TempDir(), "attachment")
@@ -101,25 +92,25 @@ func TestAPersonWhoTypesForLongerThanTheSessionLastsLosesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	const text = `an hour's "work" <b>& é`
-	p.visit("/wiki/edit?page=1")
-	p.givePassword("alice", password)
-	p.writeNote(text, file)
-	p.givePassword("alice", password)
-	p.wantPage(keptPage)
-	if shown := p.text("main"); !strings.Contains(shown, "/wiki/save/O'Brien_(a)?x=%26") || strings.Contains(shown, "work") {
+	p.Visit("/wiki/edit?page=1")
+	p.GivePassword("alice", harness.Password)
+	writeNote(p, text, file)
+	p.GivePassword("alice", harness.Password)
+	p.WantPage(keptPage)
+	if shown := p.Text("main"); !strings.Contains(shown, "/wiki/save/O'Brien_(a)?x=%26") || strings.Contains(shown, "work") {
 		t.Errorf("the page shows %s", shown)
 	}
-	p.follow("main .primary")
-	p.wantPage("Notes")
-	if path := p.path(); path != "/wiki/save/O'Brien_(a)?x=%26" {
+	p.Follow("main .primary")
+	p.WantPage("Notes")
+	if path := p.Path(); path != "/wiki/save/O'Brien_(a)?x=%26" {
 		t.Errorf("after sending it the address is %s", path)
 	}
 	want := sentForm{"/wiki/save/O'Brien_(a)?x=%26", text, string(content), g.URL + "/wiki/edit?page=1"}
 	if got := app.all(); len(got) != 1 || got[0] != want {
 		t.Fatalf("the app was sent %.200v, want %.200v", got, want)
 	}
-	p.visit("/auth/kept")
-	p.wantPage(noKeptPage)
+	p.Visit("/auth/kept")
+	p.WantPage(noKeptPage)
 	if got := app.all(); len(got) != 1 {
 		t.Errorf("the app was sent it %d times", len(got))
 	}
@@ -127,20 +118,20 @@ func TestAPersonWhoTypesForLongerThanTheSessionLastsLosesNothing(t *testing.T) {
 
 func TestAKeptFormIsNotShownToWhoeverSignsInNext(t *testing.T) {
 	app := startFormApp(t)
-	g := startGateway(t, settings{
-		Users:     []user{{Name: "alice"}, {Name: "bob"}},
+	g := harness.StartGateway(t, harness.Settings{
+		Users:     []harness.User{{Name: "alice"}, {Name: "bob"}},
 		Upstreams: "  - { url: \"" + app.URL + "\", access: { policy: one_factor } }",
 	})
-	p := startBrowser(t).open(t, g.URL)
+	p := harness.StartBrowser(t).Open(t, g.URL)
 	file := filepath.Join(t.TempDir(), "attachment")
 	if err := os.WriteFile(file, []byte("a"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.visit("/")
-	p.givePassword("alice", password)
-	p.writeNote("for nobody else", file)
-	p.givePassword("bob", password)
-	p.wantPage(noKeptPage)
+	p.Visit("/")
+	p.GivePassword("alice", harness.Password)
+	writeNote(p, "for nobody else", file)
+	p.GivePassword("bob", harness.Password)
+	p.WantPage(noKeptPage)
 	if got := app.all(); len(got) != 0 {
 		t.Errorf("the app was sent %v", got)
 	}

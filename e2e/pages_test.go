@@ -11,120 +11,122 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"sallyport/e2e/harness"
 )
 
 // tour takes a browser through every page of the gateway, in each state that looks different, and calls
 // inspect at each.
-func tour(t *testing.T, inspect func(p *tab, state string)) {
-	up, store := startUpstream(t), startRedis(t)
-	g := startGateway(t, settings{
+func tour(t *testing.T, inspect func(p *harness.Tab, state string)) {
+	up, store := harness.StartUpstream(t), harness.StartRedis(t)
+	g := harness.StartGateway(t, harness.Settings{
 		Redis: store,
-		Users: []user{{Name: "alice", Groups: "admins, staff"}, {Name: "bob"}},
+		Users: []harness.User{{Name: "alice", Groups: "admins, staff"}, {Name: "bob"}},
 		More:  "two_factor: { fresh_for: 5s }",
 		Upstreams: fmt.Sprintf(`
   - { path: /app, url: %[1]q }
   - { path: /easy, url: %[1]q, access: { policy: one_factor } }
   - { path: /denied, url: %[1]q, access: { policy: deny } }
   - { path: /gone, url: "http://%[2]s", access: { policy: bypass } }
-  - { path: /stuck, url: "http://%[3]s", access: { policy: bypass } }`, up.URL, freeAddress(t), stuckAddress(t)),
+  - { path: /stuck, url: "http://%[3]s", access: { policy: bypass } }`, up.URL, harness.FreeAddress(t), stuckAddress(t)),
 	})
-	b := startBrowser(t)
-	app := tourOfSigningIn(b.open(t, g.URL), inspect)
-	tourOfBeingSignedIn(b.open(t, g.URL), app, inspect)
-	tourWithOneFactor(b.open(t, g.URL), inspect)
-	tourOfErrors(b.open(t, g.URL), store, inspect)
+	b := harness.StartBrowser(t)
+	app := tourOfSigningIn(b.Open(t, g.URL), inspect)
+	tourOfBeingSignedIn(b.Open(t, g.URL), app, inspect)
+	tourWithOneFactor(b.Open(t, g.URL), inspect)
+	tourOfErrors(b.Open(t, g.URL), store, inspect)
 }
 
-func tourOfSigningIn(p *tab, inspect func(*tab, string)) *authenticator {
-	p.t.Helper()
-	p.visit("/app/")
+func tourOfSigningIn(p *harness.Tab, inspect func(*harness.Tab, string)) *harness.Authenticator {
+	p.T.Helper()
+	p.Visit("/app/")
 	inspect(p, "login")
-	p.givePassword("alice", "wrong")
+	p.GivePassword("alice", "wrong")
 	inspect(p, "login refused")
-	p.do("emptying the field", emptied("#username"))
-	p.givePassword("alice", password)
-	app := p.scan()
+	p.Do("emptying the field", harness.Emptied("#username"))
+	p.GivePassword("alice", harness.Password)
+	app := p.Scan()
 	inspect(p, "enrolment")
-	p.fill("#code", app.wrong(1))
-	p.follow("main form button[type=submit]")
+	p.Fill("#code", app.Wrong(1))
+	p.Follow("main form button[type=submit]")
 	inspect(p, "enrolment refused")
-	p.fill("#code", app.code())
-	p.follow("main form button[type=submit]")
-	p.wantPage(codesPage)
+	p.Fill("#code", app.Code())
+	p.Follow("main form button[type=submit]")
+	p.WantPage(harness.CodesPage)
 	inspect(p, "recovery codes")
-	app.recovery = strings.Fields(p.text("#codes"))
-	p.visit("/auth/logout")
+	app.Recovery = strings.Fields(p.Text("#codes"))
+	p.Visit("/auth/logout")
 	inspect(p, "sign out")
-	p.follow("main form button[type=submit]")
+	p.Follow("main form button[type=submit]")
 	inspect(p, "signed out")
 	return app
 }
 
-func tourOfBeingSignedIn(p *tab, app *authenticator, inspect func(*tab, string)) {
-	p.t.Helper()
-	p.visit("/auth/login")
-	p.givePassword("alice", password)
-	p.wantPage(challengePage)
+func tourOfBeingSignedIn(p *harness.Tab, app *harness.Authenticator, inspect func(*harness.Tab, string)) {
+	p.T.Helper()
+	p.Visit("/auth/login")
+	p.GivePassword("alice", harness.Password)
+	p.WantPage(harness.ChallengePage)
 	inspect(p, "code")
-	p.giveCode(app.wrong(1))
+	p.GiveCode(app.Wrong(1))
 	inspect(p, "code refused")
-	p.giveRecoveryCode("aaaa-bbbb-cccc-dddd")
+	p.GiveRecoveryCode("aaaa-bbbb-cccc-dddd")
 	inspect(p, "recovery code refused")
-	p.fill("#recovery-code", app.recoveryCode())
-	p.follow("details form button[type=submit]")
-	p.visit("/auth/account")
-	p.wantPage(accountPage)
+	p.Fill("#recovery-code", app.RecoveryCode())
+	p.Follow("details form button[type=submit]")
+	p.Visit("/auth/account")
+	p.WantPage(harness.AccountPage)
 	inspect(p, "account")
-	p.visit("/auth/signed-in")
+	p.Visit("/auth/signed-in")
 	inspect(p, "signed in over a page")
 	time.Sleep(5 * time.Second) // fresh_for: the authenticator can then be changed after one more code only
-	p.visit("/auth/account")
+	p.Visit("/auth/account")
 	inspect(p, "account a while later")
-	p.visit("/auth/2fa?rd=/auth/account")
+	p.Visit("/auth/2fa?rd=/auth/account")
 	inspect(p, "code once more")
-	p.visit("/auth/account")
-	p.click("section[aria-labelledby=password-heading] summary")
-	p.fill("#current-password", "wrong")
-	p.fill("#new-password", "another password")
-	p.follow("section[aria-labelledby=password-heading] button[type=submit]")
+	p.Visit("/auth/account")
+	p.Click("section[aria-labelledby=password-heading] summary")
+	p.Fill("#current-password", "wrong")
+	p.Fill("#new-password", "another password")
+	p.Follow("section[aria-labelledby=password-heading] button[type=submit]")
 	inspect(p, "password change refused")
-	p.visit("/denied/")
+	p.Visit("/denied/")
 	inspect(p, "error 403")
 }
 
-func tourWithOneFactor(p *tab, inspect func(*tab, string)) {
-	p.t.Helper()
-	p.visit("/easy/")
-	p.givePassword("bob", password)
-	p.visit("/auth/account")
+func tourWithOneFactor(p *harness.Tab, inspect func(*harness.Tab, string)) {
+	p.T.Helper()
+	p.Visit("/easy/")
+	p.GivePassword("bob", harness.Password)
+	p.Visit("/auth/account")
 	inspect(p, "account with one factor")
 	for range 2 {
-		p.visit("/easy/")
+		p.Visit("/easy/")
 		const form = `document.body.innerHTML = '<form method="post" action="/easy/save?of=the+page"><button id="send">Save</button></form>'; 0`
-		value(p, "putting a form there", chromedp.Evaluate[int](form))
-		p.endSession()
-		p.follow("#send")
-		p.givePassword("bob", password)
+		harness.Value(p, "putting a form there", chromedp.Evaluate[int](form))
+		p.EndSession()
+		p.Follow("#send")
+		p.GivePassword("bob", harness.Password)
 	}
 	inspect(p, "kept forms")
-	p.follow("main .primary")
-	p.visit("/auth/kept")
-	p.follow(".kept form:last-of-type button")
+	p.Follow("main .primary")
+	p.Visit("/auth/kept")
+	p.Follow(".kept form:last-of-type button")
 	inspect(p, "no kept form")
 }
 
-func tourOfErrors(p *tab, store *redis, inspect func(*tab, string)) {
-	p.t.Helper()
+func tourOfErrors(p *harness.Tab, store *harness.Redis, inspect func(*harness.Tab, string)) {
+	p.T.Helper()
 	for path, status := range map[string]int{"/nowhere": 404, "/gone/": 502, "/stuck/": 504} {
-		if got := p.visit(path); got != status {
-			p.t.Errorf("GET %s: status %d, want %d\n%s", path, got, status, p.state())
+		if got := p.Visit(path); got != status {
+			p.T.Errorf("GET %s: status %d, want %d\n%s", path, got, status, p.State())
 		}
 		inspect(p, fmt.Sprintf("error %d", status))
 	}
-	store.stop()
-	p.visit("/auth/login")
-	if got := p.givePassword("alice", password); got != 503 {
-		p.t.Errorf("signing in without Redis: status %d, want 503\n%s", got, p.state())
+	store.Stop()
+	p.Visit("/auth/login")
+	if got := p.GivePassword("alice", harness.Password); got != 503 {
+		p.T.Errorf("signing in without Redis: status %d, want 503\n%s", got, p.State())
 	}
 	inspect(p, "error 503")
 }
@@ -166,51 +168,51 @@ func TestEveryPageIsAccessibleAndFitsAPhoneInLightAndDark(t *testing.T) {
 		t.Fatalf("axe-core is missing: run `make setup`: %v", err)
 	}
 	var seen []string
-	tour(t, func(p *tab, state string) {
+	tour(t, func(p *harness.Tab, state string) {
 		seen = append(seen, state)
 		for _, theme := range []string{"light", "dark"} {
-			p.theme(theme)
-			p.do("widening the window", chromedp.EmulateViewport(1280, 900))
-			for _, violation := range p.violations(string(axe)) {
+			p.Theme(theme)
+			p.Do("widening the window", chromedp.EmulateViewport(1280, 900))
+			for _, violation := range violations(p, string(axe)) {
 				t.Errorf("%s, %s: %s", state, theme, violation)
 			}
-			p.photograph(state, theme)
+			photograph(p, state, theme)
 		}
 		// WCAG 2.2, 1.4.10 Reflow: 320 CSS pixels without scrolling sideways.
-		p.do("narrowing the window", chromedp.EmulateViewport(320, 640))
+		p.Do("narrowing the window", chromedp.EmulateViewport(320, 640))
 		const tooWide = `document.documentElement.scrollWidth - document.documentElement.clientWidth`
-		if by := value(p, "measuring", chromedp.Evaluate[int](tooWide)); by > 0 {
+		if by := harness.Value(p, "measuring", chromedp.Evaluate[int](tooWide)); by > 0 {
 			t.Errorf("%s: %d pixels too wide for a window of 320", state, by)
 		}
-		p.do("widening the window", chromedp.EmulateViewport(1280, 900))
+		p.Do("widening the window", chromedp.EmulateViewport(1280, 900))
 	})
 	t.Logf("seen: %s", strings.Join(seen, ", "))
 }
 
 // violations runs axe-core, all of its rules, in the page.
-func (p *tab) violations(axe string) []string {
-	p.t.Helper()
-	value(p, "loading axe-core", chromedp.Evaluate[int](axe+"; 0"))
+func violations(p *harness.Tab, axe string) []string {
+	p.T.Helper()
+	harness.Value(p, "loading axe-core", chromedp.Evaluate[int](axe+"; 0"))
 	const run = `axe.run(document).then(r => r.violations.map(v =>
 		v.id + ": " + v.help + ": " + v.nodes.map(n => n.target.join(" ")).join(", ")))`
-	return value(p, "running axe-core", chromedp.Evaluate[[]string](run, chromedp.EvalAwaitPromise))
+	return harness.Value(p, "running axe-core", chromedp.Evaluate[[]string](run, chromedp.EvalAwaitPromise))
 }
 
 // photograph leaves pictures of the page in the folder that -screenshots names, if any.
-func (p *tab) photograph(state, theme string) {
-	p.t.Helper()
+func photograph(p *harness.Tab, state, theme string) {
+	p.T.Helper()
 	if *screenshots == "" {
 		return
 	}
 	if err := os.MkdirAll(*screenshots, 0o755); err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
 	for _, size := range []struct{ width, height int64 }{{1280, 900}, {390, 844}} {
-		p.do("sizing the window", chromedp.EmulateViewport(size.width, size.height))
-		png := value(p, "taking a picture", chromedp.FullScreenshot(100))
+		p.Do("sizing the window", chromedp.EmulateViewport(size.width, size.height))
+		png := harness.Value(p, "taking a picture", chromedp.FullScreenshot(100))
 		name := fmt.Sprintf("%s-%s-%dx%d.png", strings.ReplaceAll(state, " ", "-"), theme, size.width, size.height)
 		if err := os.WriteFile(filepath.Join(*screenshots, name), png, 0o644); err != nil {
-			p.t.Fatal(err)
+			p.T.Fatal(err)
 		}
 	}
 }

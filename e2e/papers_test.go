@@ -8,24 +8,26 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sallyport/e2e/harness"
 )
 
 func TestTheConfigurationsOfThePapersWorkAsTheyStand(t *testing.T) {
 	for name, configuration := range map[string]string{
-		"config.example.yaml": read(t, "config.example.yaml"),
-		"README.md":           firstYAML(t, read(t, "README.md")),
-		"docs/forward-auth":   firstYAML(t, read(t, "docs/forward-auth/README.md")),
-		"docs/upstreams.md":   strings.Replace(firstYAML(t, read(t, "docs/upstreams.md")), "/etc/sallyport/internal-ca.pem", authorityFile(t), 1),
+		"config.example.yaml": harness.Read(t, "config.example.yaml"),
+		"README.md":           harness.FirstYAML(t, harness.Read(t, "README.md")),
+		"docs/forward-auth":   harness.FirstYAML(t, harness.Read(t, "docs/forward-auth/README.md")),
+		"docs/upstreams.md":   strings.Replace(harness.FirstYAML(t, harness.Read(t, "docs/upstreams.md")), "/etc/sallyport/internal-ca.pem", authorityFile(t), 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := &gateway{t: t, Dir: t.TempDir()}
-			g.write("config.yaml", configuration)
-			add := exec.Command(binary, "users", "add", "alice")
-			add.Dir, add.Stdin = g.Dir, strings.NewReader(password+"\n")
+			g := &harness.Gateway{T: t, Dir: t.TempDir()}
+			g.Write("config.yaml", configuration)
+			add := exec.Command(harness.Binary, "users", "add", "alice")
+			add.Dir, add.Stdin = g.Dir, strings.NewReader(harness.Password+"\n")
 			if out, err := add.CombinedOutput(); err != nil {
 				t.Fatalf("sallyport users add alice: %v: %s", err, out)
 			}
-			g.run("check")
+			g.Run("check")
 		})
 	}
 }
@@ -40,31 +42,4 @@ func authorityFile(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return name
-}
-
-// read returns a file of the repository's top folder.
-func read(t *testing.T, name string) string {
-	t.Helper()
-	content, err := os.ReadFile(filepath.Join("..", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
-}
-
-// firstYAML returns the first block of YAML in a Markdown text.
-func firstYAML(t *testing.T, markdown string) string {
-	t.Helper()
-	return firstBlock(t, markdown, "yaml")
-}
-
-// firstBlock returns the first block of a language in a Markdown text.
-func firstBlock(t *testing.T, markdown, language string) string {
-	t.Helper()
-	_, rest, found := strings.Cut(markdown, "```"+language+"\n")
-	block, _, closed := strings.Cut(rest, "\n```")
-	if !found || !closed {
-		t.Fatalf("no block of %s in it", language)
-	}
-	return block + "\n"
 }

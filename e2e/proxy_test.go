@@ -12,10 +12,12 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
+
+	"sallyport/e2e/harness"
 )
 
 // policies is one upstream that is open here, closed there.
-func policies(up *upstream) string {
+func policies(up *harness.Upstream) string {
 	return fmt.Sprintf(`
   - url: %q
     access:
@@ -28,19 +30,19 @@ func policies(up *upstream) string {
 }
 
 func TestWhoIsNotSignedInIsSentToSignInOrTold(t *testing.T) {
-	up := startUpstream(t)
-	g := startGateway(t, settings{Upstreams: policies(up)})
-	c := g.client()
-	html := c.with("Accept", "text/html,application/xhtml+xml")
-	pages := map[string]answer{
-		"a navigation":                       c.page("/app/x?y=z"),
-		"an old browser's page load":         html.get("/app/x?y=z"),
-		"a HEAD of an old browser":           html.do("HEAD", "/app/x?y=z", ""),
-		"a navigation that accepts anything": c.with("Sec-Fetch-Mode", "navigate").get("/app/x?y=z"),
+	up := harness.StartUpstream(t)
+	g := harness.StartGateway(t, harness.Settings{Upstreams: policies(up)})
+	c := g.Client()
+	html := c.With("Accept", "text/html,application/xhtml+xml")
+	pages := map[string]harness.Answer{
+		"a navigation":                       c.Page("/app/x?y=z"),
+		"an old browser's page load":         html.Get("/app/x?y=z"),
+		"a HEAD of an old browser":           html.Do("HEAD", "/app/x?y=z", ""),
+		"a navigation that accepts anything": c.With("Sec-Fetch-Mode", "navigate").Get("/app/x?y=z"),
 	}
 	for name, a := range pages {
 		t.Run(name, func(t *testing.T) {
-			where, err := url.Parse(a.want(302).Header.Get("Location"))
+			where, err := url.Parse(a.Want(302).Header.Get("Location"))
 			if err != nil || where.Path != "/auth/login" {
 				t.Fatalf("Location is %q, want the login page", a.Header.Get("Location"))
 			}
@@ -49,69 +51,69 @@ func TestWhoIsNotSignedInIsSentToSignInOrTold(t *testing.T) {
 			}
 		})
 	}
-	programs := map[string]answer{
-		"a program":                c.get("/app/x"),
-		"a script's fetch":         html.with("Sec-Fetch-Mode", "cors").get("/app/x"),
-		"a script of an old page":  html.with("X-Requested-With", "XMLHttpRequest").get("/app/x"),
-		"a form":                   html.do("POST", "/app/x", ""),
-		"a form of a page it left": c.with("Sec-Fetch-Mode", "navigate").do("POST", "/app/x", ""),
+	programs := map[string]harness.Answer{
+		"a program":                c.Get("/app/x"),
+		"a script's fetch":         html.With("Sec-Fetch-Mode", "cors").Get("/app/x"),
+		"a script of an old page":  html.With("X-Requested-With", "XMLHttpRequest").Get("/app/x"),
+		"a form":                   html.Do("POST", "/app/x", ""),
+		"a form of a page it left": c.With("Sec-Fetch-Mode", "navigate").Do("POST", "/app/x", ""),
 	}
 	for name, a := range programs {
 		t.Run(name, func(t *testing.T) {
-			a.t = t
-			if login := a.want(401, "UNAUTHENTICATED").text("loginUrl"); !strings.Contains(login, "/auth/login") {
+			a.T = t
+			if login := a.Want(401, "UNAUTHENTICATED").Text("loginUrl"); !strings.Contains(login, "/auth/login") {
 				t.Errorf("loginUrl is %q, want the login page", login)
 			}
 		})
 	}
-	up.untouched()
+	up.Untouched()
 }
 
 func TestOneFactorIsNotTwo(t *testing.T) {
-	up := startUpstream(t)
-	g := startGateway(t, settings{Upstreams: policies(up), Users: []user{{Name: "alice"}, {Name: "bob"}}})
-	enrolled := g.client()
-	enrolled.enrol("alice")
-	enrolled.get("/secret/x").want(200)
+	up := harness.StartUpstream(t)
+	g := harness.StartGateway(t, harness.Settings{Upstreams: policies(up), Users: []harness.User{{Name: "alice"}, {Name: "bob"}}})
+	enrolled := g.Client()
+	enrolled.Enrol("alice")
+	enrolled.Get("/secret/x").Want(200)
 
 	// Somebody without an authenticator is asked to set one up before the first session, as the recipe says.
-	g.client().login("bob").want(403, "2FA_SETUP_REQUIRED")
-	up.forget()
+	g.Client().Login("bob").Want(403, "2FA_SETUP_REQUIRED")
+	up.Forget()
 
 	// A browser gets there by the pages: /app/ asks for the password alone.
-	c := g.client()
-	c.form("/auth/login", "username", "bob", "password", password, "rd", "/app/x").want(303)
-	c.get("/app/x").want(200)
-	up.forget()
-	c.get("/secret/x").want(401, "2FA_REQUIRED")
-	if to := c.page("/secret/x").want(302).Header.Get("Location"); !strings.Contains(to, "/auth/enroll") {
+	c := g.Client()
+	c.Form("/auth/login", "username", "bob", "password", harness.Password, "rd", "/app/x").Want(303)
+	c.Get("/app/x").Want(200)
+	up.Forget()
+	c.Get("/secret/x").Want(401, "2FA_REQUIRED")
+	if to := c.Page("/secret/x").Want(302).Header.Get("Location"); !strings.Contains(to, "/auth/enroll") {
 		t.Errorf("a page load is sent to %q, want the enrolment", to)
 	}
-	up.untouched()
+	up.Untouched()
 }
 
 func TestWhoIsNotAllowedIsTold(t *testing.T) {
-	up := startUpstream(t)
-	g := startGateway(t, settings{Upstreams: policies(up), Users: []user{{Name: "alice", Groups: "admins"}, {Name: "bob", Groups: "staff"}}})
-	admin, other := g.client(), g.client()
-	admin.enrol("alice")
-	other.enrol("bob")
-	admin.get("/admin/x").want(200)
-	up.forget()
-	other.get("/admin/x").want(403, "FORBIDDEN")
-	if a := other.page("/admin/x").want(403); !strings.Contains(a.Body, "<h1>") {
+	up := harness.StartUpstream(t)
+	g := harness.StartGateway(t, harness.Settings{Upstreams: policies(up), Users: []harness.User{{Name: "alice", Groups: "admins"}, {Name: "bob", Groups: "staff"}}})
+	admin, other := g.Client(), g.Client()
+	admin.Enrol("alice")
+	other.Enrol("bob")
+	admin.Get("/admin/x").Want(200)
+	up.Forget()
+	other.Get("/admin/x").Want(403, "FORBIDDEN")
+	if a := other.Page("/admin/x").Want(403); !strings.Contains(a.Body, "<h1>") {
 		t.Errorf("a page load gets no page: %s", a.Body)
 	}
-	admin.get("/elsewhere").want(403, "FORBIDDEN")
-	g.client().do("TRACE", "/public/x", "").want(405)
-	up.untouched()
+	admin.Get("/elsewhere").Want(403, "FORBIDDEN")
+	g.Client().Do("TRACE", "/public/x", "").Want(405)
+	up.Untouched()
 }
 
 func TestTheUpstreamSeesWhoItIsAndNoForgery(t *testing.T) {
-	up := startUpstream(t)
-	g := startGateway(t, settings{Upstreams: policies(up), Users: []user{{Name: "alice", Groups: "admins, staff"}}})
-	c := g.client()
-	c.enrol("alice")
+	up := harness.StartUpstream(t)
+	g := harness.StartGateway(t, harness.Settings{Upstreams: policies(up), Users: []harness.User{{Name: "alice", Groups: "admins, staff"}}})
+	c := g.Client()
+	c.Enrol("alice")
 	genuine := map[string]string{
 		"Remote-User": "alice", "Remote-Email": "alice@example.com", "Remote-Name": "Alice Example",
 		"Remote-Groups": "admins,staff", "X-Forwarded-User": "alice",
@@ -120,23 +122,23 @@ func TestTheUpstreamSeesWhoItIsAndNoForgery(t *testing.T) {
 		"Remote-User", "remote-user", "REMOTE-USER", "Remote_User", "remote_user", "Remote.User", "Remote~User", "Remote-User-",
 		"Remote_Groups", "Remote-Email", "REMOTE_NAME", "X-Forwarded-User", "X_Forwarded_User", "X_Forwarded.User",
 	}
-	up.forget()
+	up.Forget()
 	for _, name := range forgeries {
 		forged := *c
-		forged.header = http.Header{name: {"mallory", "root"}, "Connection": {"Remote-User, X-Forwarded-User"}}
-		forged.get("/app/x").want(200)
-		seen := up.only()
+		forged.Header = http.Header{name: {"mallory", "root"}, "Connection": {"Remote-User, X-Forwarded-User"}}
+		forged.Get("/app/x").Want(200)
+		seen := up.Only()
 		for header, want := range genuine {
-			if got := seen.named(header); !slices.Equal(got, []string{want}) {
+			if got := seen.Named(header); !slices.Equal(got, []string{want}) {
 				t.Errorf("with a forged %s the upstream sees %s %q, want %q", name, header, got, want)
 			}
 		}
-		anonymous := *g.client()
-		anonymous.header = http.Header{name: {"mallory"}}
-		anonymous.get("/public/x").want(200)
-		seen = up.only()
+		anonymous := *g.Client()
+		anonymous.Header = http.Header{name: {"mallory"}}
+		anonymous.Get("/public/x").Want(200)
+		seen = up.Only()
 		for header := range genuine {
-			if got := seen.named(header); len(got) != 0 {
+			if got := seen.Named(header); len(got) != 0 {
 				t.Errorf("with a forged %s the upstream sees %s %q of nobody", name, header, got)
 			}
 		}
@@ -144,26 +146,26 @@ func TestTheUpstreamSeesWhoItIsAndNoForgery(t *testing.T) {
 }
 
 func TestForwardingHeadersAreTheGatewaysOwn(t *testing.T) {
-	up := startUpstream(t)
-	older := func(c *client) *client {
-		return c.with("X-Forwarded-For", "203.0.113.9").with("X-Forwarded-Proto", "https").
-			with("X-Forwarded-Host", "apps.example").with("X-Forwarded-Port", "8443")
+	up := harness.StartUpstream(t)
+	older := func(c *harness.Client) *harness.Client {
+		return c.With("X-Forwarded-For", "203.0.113.9").With("X-Forwarded-Proto", "https").
+			With("X-Forwarded-Host", "apps.example").With("X-Forwarded-Port", "8443")
 	}
-	newer := func(c *client) *client {
-		return c.with("Forwarded", "for=203.0.113.9;proto=https;host=apps.example:8443")
+	newer := func(c *harness.Client) *harness.Client {
+		return c.With("Forwarded", "for=203.0.113.9;proto=https;host=apps.example:8443")
 	}
 	t.Run("from anybody", func(t *testing.T) {
-		g := startGateway(t, settings{Upstreams: policies(up)})
-		up.forget()
-		newer(older(g.client())).with("X-Real-Ip", "203.0.113.9").with("X-Original-Url", "/secret/x").
-			with("X_Forwarded_For", "203.0.113.9").with("X-Rewrite-Url", "/secret/x").get("/public/x").want(200)
-		seen := up.only()
+		g := harness.StartGateway(t, harness.Settings{Upstreams: policies(up)})
+		up.Forget()
+		newer(older(g.Client())).With("X-Real-Ip", "203.0.113.9").With("X-Original-Url", "/secret/x").
+			With("X_Forwarded_For", "203.0.113.9").With("X-Rewrite-Url", "/secret/x").Get("/public/x").Want(200)
+		seen := up.Only()
 		_, port, _ := strings.Cut(g.Address, ":")
 		for header, want := range map[string][]string{
 			"X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {g.Address},
 			"X-Forwarded-Port": {port}, "Forwarded": nil, "X-Real-Ip": nil, "X-Original-Url": nil, "X-Rewrite-Url": nil,
 		} {
-			if got := seen.named(header); !slices.Equal(got, want) {
+			if got := seen.Named(header); !slices.Equal(got, want) {
 				t.Errorf("%s is %q, want %q", header, got, want)
 			}
 		}
@@ -172,73 +174,73 @@ func TestForwardingHeadersAreTheGatewaysOwn(t *testing.T) {
 		}
 	})
 	t.Run("from a trusted proxy", func(t *testing.T) {
-		g := startGateway(t, settings{Upstreams: policies(up), Trusted: "127.0.0.0/8"})
-		up.forget()
-		for family, c := range map[string]*client{"X-Forwarded-*": older(g.client()), "Forwarded": newer(g.client())} {
-			c.get("/public/x").want(200)
-			seen := up.only()
+		g := harness.StartGateway(t, harness.Settings{Upstreams: policies(up), Trusted: "127.0.0.0/8"})
+		up.Forget()
+		for family, c := range map[string]*harness.Client{"X-Forwarded-*": older(g.Client()), "Forwarded": newer(g.Client())} {
+			c.Get("/public/x").Want(200)
+			seen := up.Only()
 			for header, want := range map[string]string{
 				"X-Forwarded-For": "203.0.113.9, 127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Port": "8443",
 			} {
-				if got := strings.Join(seen.named(header), ", "); got != want {
+				if got := strings.Join(seen.Named(header), ", "); got != want {
 					t.Errorf("by %s: %s is %q, want %q", family, header, got, want)
 				}
 			}
-			if got := strings.Join(seen.named("X-Forwarded-Host"), ", "); !strings.HasPrefix(got, "apps.example") {
+			if got := strings.Join(seen.Named("X-Forwarded-Host"), ", "); !strings.HasPrefix(got, "apps.example") {
 				t.Errorf("by %s: X-Forwarded-Host is %q, want apps.example", family, got)
 			}
 		}
-		newer(g.client()).with("X-Forwarded-For", "198.51.100.7").get("/public/x").want(400)
-		up.untouched()
+		newer(g.Client()).With("X-Forwarded-For", "198.51.100.7").Get("/public/x").Want(400)
+		up.Untouched()
 	})
 }
 
 func TestTheGatewaysCookiesStayBetweenItAndTheBrowser(t *testing.T) {
-	up := startUpstream(t)
-	g := startGateway(t, settings{Upstreams: policies(up)})
-	c := g.client()
-	c.enrol("alice")
+	up := harness.StartUpstream(t)
+	g := harness.StartGateway(t, harness.Settings{Upstreams: policies(up)})
+	c := g.Client()
+	c.Enrol("alice")
 	here, err := url.Parse(g.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var ours []string
-	for _, cookie := range c.http.Jar.Cookies(here) {
+	for _, cookie := range c.Http.Jar.Cookies(here) {
 		ours = append(ours, cookie.Name)
 	}
 	if len(ours) == 0 {
 		t.Fatal("the client holds no cookie of the gateway's")
 	}
-	c.http.Jar.SetCookies(here, []*http.Cookie{{Name: "basket", Value: "apples"}})
-	up.forget()
-	c.get("/app/x").want(200)
-	if got := up.only().Header["Cookie"]; !slices.Equal(got, []string{"basket=apples"}) {
+	c.Http.Jar.SetCookies(here, []*http.Cookie{{Name: "basket", Value: "apples"}})
+	up.Forget()
+	c.Get("/app/x").Want(200)
+	if got := up.Only().Header["Cookie"]; !slices.Equal(got, []string{"basket=apples"}) {
 		t.Errorf("the upstream sees the cookies %q, want its own alone", got)
 	}
-	a := c.get("/set-cookie?name=theme&name=" + strings.Join(ours, "&name=")).want(200)
+	a := c.Get("/set-cookie?name=theme&name=" + strings.Join(ours, "&name=")).Want(200)
 	if got := a.Header["Set-Cookie"]; !slices.Equal(got, []string{"theme=upstream"}) {
 		t.Errorf("the browser is told to set %q, want theme alone", got)
 	}
-	c.get("/auth/me").want(200)
+	c.Get("/auth/me").Want(200)
 }
 
 func TestAnUpstreamsFaultShowsNothingOfIt(t *testing.T) {
-	up := startUpstream(t)
-	gone, stuck := freeAddress(t), stuckAddress(t)
-	g := startGateway(t, settings{Upstreams: fmt.Sprintf(`
+	up := harness.StartUpstream(t)
+	gone, stuck := harness.FreeAddress(t), stuckAddress(t)
+	g := harness.StartGateway(t, harness.Settings{Upstreams: fmt.Sprintf(`
   - { path: /gone, url: "http://%s", access: { policy: bypass } }
   - { path: /stuck, url: "http://%s", access: { policy: bypass } }
   - { path: /garbage, url: %q, access: { policy: bypass } }`, gone, stuck, up.URL)})
 	for path, status := range map[string]int{"/gone/": 502, "/garbage": 502, "/stuck/": 504} {
-		program, page := g.client().get(path), g.client().page(path)
-		for _, a := range []answer{program.want(status), page.want(status)} {
-			for _, secret := range []string{gone, stuck, hostOf(t, up.URL), "127.0.0.1", "dial", "goroutine", "connection refused"} {
+		program, page := g.Client().Get(path), g.Client().Page(path)
+		for _, a := range []harness.Answer{program.Want(status), page.Want(status)} {
+			for _, secret := range []string{gone, stuck, harness.HostOf(t, up.URL), "127.0.0.1", "dial", "goroutine", "connection refused"} {
 				if strings.Contains(a.Body, secret) {
-					t.Errorf("%s: the answer holds %q: %s", a.what, secret, a.Body)
+					t.Errorf("%s: the answer holds %q: %s", a.What, secret, a.Body)
 				}
 			}
 		}
-		if id := program.text("requestId"); !strings.Contains(g.log(), id) {
+		if id := program.Text("requestId"); !strings.Contains(g.Log(), id) {
 			t.Errorf("%s: the log does not know the request %s", path, id)
 		}
 		if !strings.Contains(page.Body, "<h1>") {
@@ -248,17 +250,17 @@ func TestAnUpstreamsFaultShowsNothingOfIt(t *testing.T) {
 }
 
 func TestAWebSocketPasses(t *testing.T) {
-	up := startUpstream(t)
-	g := startGateway(t, settings{Upstreams: policies(up)})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	up := harness.StartUpstream(t)
+	g := harness.StartGateway(t, harness.Settings{Upstreams: policies(up)})
+	ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
 	defer cancel()
-	c := g.client()
+	c := g.Client()
 	if _, response, err := websocket.Dial(ctx, "ws://"+g.Address+"/socket", nil); err == nil || response == nil || response.StatusCode != 401 {
 		t.Errorf("without a session: %v %v, want 401", response, err)
 	}
-	up.untouched()
-	c.enrol("alice")
-	socket, _, err := websocket.Dial(ctx, "ws://"+g.Address+"/socket", &websocket.DialOptions{HTTPClient: &http.Client{Jar: c.http.Jar}})
+	up.Untouched()
+	c.Enrol("alice")
+	socket, _, err := websocket.Dial(ctx, "ws://"+g.Address+"/socket", &websocket.DialOptions{HTTPClient: &http.Client{Jar: c.Http.Jar}})
 	if err != nil {
 		t.Fatalf("opening the WebSocket: %v", err)
 	}
@@ -271,27 +273,27 @@ func TestAWebSocketPasses(t *testing.T) {
 			t.Fatalf("the echo is %.20q, %v, want %.20q", got, err, message)
 		}
 	}
-	if seen := up.only(); seen.Header.Get("Remote-User") != "alice" {
+	if seen := up.Only(); seen.Header.Get("Remote-User") != "alice" {
 		t.Errorf("the upstream sees %q, want alice", seen.Header.Get("Remote-User"))
 	}
 	foreign := http.Header{"Origin": {"https://evil.example"}}
-	_, response, err := websocket.Dial(ctx, "ws://"+g.Address+"/socket", &websocket.DialOptions{HTTPClient: &http.Client{Jar: c.http.Jar}, HTTPHeader: foreign})
+	_, response, err := websocket.Dial(ctx, "ws://"+g.Address+"/socket", &websocket.DialOptions{HTTPClient: &http.Client{Jar: c.Http.Jar}, HTTPHeader: foreign})
 	if err == nil || response == nil || response.StatusCode != 403 {
 		t.Errorf("from another site: %v %v, want 403", response, err)
 	}
-	up.untouched()
+	up.Untouched()
 }
 
 func TestAnEventStreamArrivesEventByEvent(t *testing.T) {
-	up := startUpstream(t)
-	g := startGateway(t, settings{Upstreams: policies(up)})
-	c := g.client()
-	c.enrol("alice")
+	up := harness.StartUpstream(t)
+	g := harness.StartGateway(t, harness.Settings{Upstreams: policies(up)})
+	c := g.Client()
+	c.Enrol("alice")
 	request, err := http.NewRequestWithContext(t.Context(), "GET", g.URL+"/events", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := c.http.Do(request)
+	response, err := c.Http.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,22 +302,22 @@ func TestAnEventStreamArrivesEventByEvent(t *testing.T) {
 	if line, err := lines.ReadString('\n'); err != nil || line != "data: first\n" {
 		t.Fatalf("the first event is %q, %v", line, err)
 	}
-	close(up.second) // only now does the upstream send the second
+	close(up.Second) // only now does the upstream send the second
 	if rest, err := io.ReadAll(lines); err != nil || !strings.Contains(string(rest), "data: second") {
 		t.Errorf("then comes %q, %v", rest, err)
 	}
 }
 
 func TestTheLongestPathOfTheHostWins(t *testing.T) {
-	wiki, docs, any := startUpstream(t), startUpstream(t), startUpstream(t)
-	g := startGateway(t, settings{Upstreams: fmt.Sprintf(`
+	wiki, docs, any := harness.StartUpstream(t), harness.StartUpstream(t), harness.StartUpstream(t)
+	g := harness.StartGateway(t, harness.Settings{Upstreams: fmt.Sprintf(`
   - { hosts: [wiki.example.test], url: %q, access: { policy: bypass } }
   - { hosts: [wiki.example.test], path: /docs, url: %q, access: { policy: bypass } }
   - { path: /any, url: %q, access: { policy: bypass } }`, wiki.URL, docs.URL, any.URL)})
 	for _, test := range []struct {
 		host, path string
 		status     int
-		to         *upstream
+		to         *harness.Upstream
 	}{
 		{"wiki.example.test", "/page?q=a;b&c=%zz", 200, wiki},
 		{"WIKI.example.test.", "/page", 200, wiki},
@@ -328,17 +330,17 @@ func TestTheLongestPathOfTheHostWins(t *testing.T) {
 		{"wiki.example.test", "/docs%2fpage", 400, nil},
 		{"wiki.example.test", "/docs//page", 400, nil},
 	} {
-		a := g.client().with("Host", test.host).get(test.path)
+		a := g.Client().With("Host", test.host).Get(test.path)
 		if a.Status != test.status {
 			t.Errorf("%s%s: status %d, want %d", test.host, test.path, a.Status, test.status)
 		}
-		for _, up := range []*upstream{wiki, docs, any} {
+		for _, up := range []*harness.Upstream{wiki, docs, any} {
 			if up == test.to {
-				if seen := up.only(); seen.Target != test.path {
+				if seen := up.Only(); seen.Target != test.path {
 					t.Errorf("%s%s: the upstream is asked for %s", test.host, test.path, seen.Target)
 				}
 			} else {
-				up.untouched()
+				up.Untouched()
 			}
 		}
 	}

@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/sys/unix"
+
+	"sallyport/e2e/harness"
 )
 
 // openTerminal returns the two ends of a pseudo-terminal: what a person types into and looks at, and what a
@@ -39,7 +41,7 @@ func openTerminal(t *testing.T) (person, program *os.File) {
 
 func TestAPasswordTypedOnATerminalIsNotShown(t *testing.T) {
 	person, program := openTerminal(t)
-	var shown lockedBuffer
+	var shown harness.LockedBuffer
 	go func() {
 		piece := make([]byte, 1024)
 		for {
@@ -50,7 +52,7 @@ func TestAPasswordTypedOnATerminalIsNotShown(t *testing.T) {
 			_, _ = shown.Write(piece[:n]) // a buffer takes everything
 		}
 	}()
-	hash := exec.Command(binary, "hash-password", "--bcrypt")
+	hash := exec.Command(harness.Binary, "hash-password", "--bcrypt")
 	hash.Stdin, hash.Stderr = program, program
 	var out strings.Builder
 	hash.Stdout = &out
@@ -61,11 +63,11 @@ func TestAPasswordTypedOnATerminalIsNotShown(t *testing.T) {
 	go func() { ended <- hash.Wait() }()
 	t.Cleanup(func() { _ = hash.Process.Kill() }) // it has ended by then, unless the test has failed
 	for prompts := 1; prompts <= 2; prompts++ {
-		eventually(t, "it asks for the password and has switched the echo off", func() bool {
+		harness.Eventually(t, "it asks for the password and has switched the echo off", func() bool {
 			mode, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)
 			return err == nil && mode.Lflag&unix.ECHO == 0 && strings.Count(shown.String(), ": ") == prompts
 		})
-		if _, err := person.WriteString(password + "\n"); err != nil {
+		if _, err := person.WriteString(harness.Password + "\n"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -74,10 +76,10 @@ func TestAPasswordTypedOnATerminalIsNotShown(t *testing.T) {
 		if err != nil {
 			t.Fatalf("hash-password: %v: %s", err, shown.String())
 		}
-	case <-time.After(patience):
+	case <-time.After(harness.Patience):
 		t.Fatalf("it has not ended; the terminal shows %q", shown.String())
 	}
-	if err := bcrypt.CompareHashAndPassword([]byte(strings.TrimSpace(out.String())), []byte(password)); err != nil {
+	if err := bcrypt.CompareHashAndPassword([]byte(strings.TrimSpace(out.String())), []byte(harness.Password)); err != nil {
 		t.Errorf("%q is not the hash of what was typed: %v", out.String(), err)
 	}
 	if strings.Contains(shown.String(), "horse") {

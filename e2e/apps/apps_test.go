@@ -1,4 +1,4 @@
-package e2e
+package apps
 
 import (
 	"fmt"
@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"sallyport/e2e/harness"
 )
 
 // realApp is an app of Debian's that is set up as a section of its page in docs/apps says.
@@ -29,28 +31,28 @@ const (
 )
 
 // startApp starts an app by what a section of its page says, and waits until it answers.
-func startApp(t *testing.T, page, heading, port string, run func(a *realApp) *process) *realApp {
+func startApp(t *testing.T, page, heading, port string, run func(a *realApp) *harness.Process) *realApp {
 	t.Helper()
-	_, section, found := strings.Cut(read(t, "docs/apps/"+page), heading)
+	_, section, found := strings.Cut(harness.Read(t, "docs/apps/"+page), heading)
 	if !found {
 		t.Fatalf("%s has no section %q", page, heading)
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
 	for range 5 {
-		a := &realApp{t: t, section: section, port: port, Address: freeAddress(t), Dir: t.TempDir()}
+		a := &realApp{t: t, section: section, port: port, Address: harness.FreeAddress(t), Dir: t.TempDir()}
 		p := run(a)
 		t.Cleanup(func() {
-			p.signal(syscall.SIGTERM)
-			p.wait()
+			p.Signal(syscall.SIGTERM)
+			p.Wait()
 			if t.Failed() {
-				t.Logf("the app wrote:\n%s", p.out.String())
+				t.Logf("the app wrote:\n%s", p.Out.String())
 			}
 		})
-		eventually(t, "the app serves", func() bool { return a.healthy() || p.ended() })
-		if p.taken() {
+		harness.Eventually(t, "the app serves", func() bool { return a.healthy() || p.Ended() })
+		if p.Taken() {
 			continue
 		}
-		if p.ended() {
+		if p.Ended() {
 			t.Fatal("the app ended at once")
 		}
 		return a
@@ -82,7 +84,7 @@ func (a *realApp) request(path string) *http.Request {
 // block returns the section's block in a language, with the app's port of this test.
 func (a *realApp) block(language string) string {
 	a.t.Helper()
-	return strings.ReplaceAll(firstBlock(a.t, a.section, language), a.port, port(a.t, a.Address))
+	return strings.ReplaceAll(harness.FirstBlock(a.t, a.section, language), a.port, harness.Port(a.t, a.Address))
 }
 
 // arguments returns what the section has in ARGS="…".
@@ -98,18 +100,18 @@ func (a *realApp) arguments() []string {
 
 // signIn starts the gateway that the section configures, and has alice come to a path of the app's by way of the
 // gateway's pages, with a password and an authenticator.
-func (a *realApp) signIn(b *browser, host, path string) *tab {
+func (a *realApp) signIn(b *harness.Browser, host, path string) *harness.Tab {
 	a.t.Helper()
 	_, upstreams, found := strings.Cut(a.block("yaml"), "upstreams:\n")
 	if !found {
 		a.t.Fatal("the section's YAML has no upstreams")
 	}
-	g := startGateway(a.t, settings{Upstreams: upstreams})
-	p := b.open(a.t, fmt.Sprintf("http://%s:%s", host, port(a.t, g.Address)))
-	p.forgive(a.flaw)
-	p.visit(path)
-	p.givePassword("alice", password)
-	p.setUp()
+	g := harness.StartGateway(a.t, harness.Settings{Upstreams: upstreams})
+	p := b.Open(a.t, fmt.Sprintf("http://%s:%s", host, harness.Port(a.t, g.Address)))
+	p.Forgive(a.flaw)
+	p.Visit(path)
+	p.GivePassword("alice", harness.Password)
+	p.SetUp()
 	return p
 }
 
@@ -122,22 +124,22 @@ func (a *realApp) write(name, content string) {
 }
 
 func TestPrometheusWorksBehindTheGateway(t *testing.T) {
-	b := startBrowser(t)
+	b := harness.StartBrowser(t)
 	for _, c := range []struct{ heading, host, path string }{
 		{atTheRoot, "prometheus.example.com", "/"},
 		{underAPath, "apps.example.com", "/prometheus/"},
 	} {
 		t.Run(strings.Trim(c.heading, "# \n"), func(t *testing.T) {
 			p := startApp(t, "prometheus.md", c.heading, "9090", (*realApp).prometheus).signIn(b, c.host, c.path)
-			if got, want := p.path(), c.path+"classic/graph"; got != want {
+			if got, want := p.Path(), c.path+"classic/graph"; got != want {
 				t.Errorf("its redirect led to %s, want %s", got, want)
 			}
-			p.fill("#expr0", "vector(6 * 7)")
-			p.click(".execute_btn")
-			eventually(t, "the query is answered in the page", func() bool {
-				return strings.Contains(js[string](p, `document.querySelector(".console_table tbody")?.textContent ?? ""`), "42")
+			p.Fill("#expr0", "vector(6 * 7)")
+			p.Click(".execute_btn")
+			harness.Eventually(t, "the query is answered in the page", func() bool {
+				return strings.Contains(harness.JS[string](p, `document.querySelector(".console_table tbody")?.textContent ?? ""`), "42")
 			})
-			if status := p.visit(c.path + "classic/status"); status != 200 {
+			if status := p.Visit(c.path + "classic/status"); status != 200 {
 				t.Errorf("its page of the status has status %d", status)
 			}
 		})
@@ -145,14 +147,14 @@ func TestPrometheusWorksBehindTheGateway(t *testing.T) {
 }
 
 // prometheus scrapes nothing. Debian 12's has a Popper in its pages that is a module and not loaded as one.
-func (a *realApp) prometheus() *process {
+func (a *realApp) prometheus() *harness.Process {
 	a.flaw = "popper.min.js"
 	a.write("prometheus.yml", "global: {}\n")
-	return start(a.t, a.Dir, "prometheus", append(a.arguments(), "--config.file=prometheus.yml", "--storage.tsdb.path=data")...)
+	return harness.Start(a.t, a.Dir, "prometheus", append(a.arguments(), "--config.file=prometheus.yml", "--storage.tsdb.path=data")...)
 }
 
 func TestTransmissionWorksBehindTheGateway(t *testing.T) {
-	b := startBrowser(t)
+	b := harness.StartBrowser(t)
 	for _, c := range []struct{ heading, host, path, home string }{
 		{atTheRoot, "torrents.example.com", "/", "/transmission/web/"},
 		{underAPath, "apps.example.com", "/torrents/web/", "/torrents/web/"},
@@ -161,20 +163,20 @@ func TestTransmissionWorksBehindTheGateway(t *testing.T) {
 			a := startApp(t, "transmission.md", c.heading, "9091", (*realApp).transmission)
 			p := a.signIn(b, c.host, "/auth/account")
 			// What a person types when the browser asks.
-			p.leave("opening the app with its password", chromedp.Navigate(strings.Replace(p.URL, "//", "//transmission:a%20password%20of%20its%20own@", 1)+c.path))
-			if p.path() != c.home {
-				t.Errorf("it led to %s, want %s", p.path(), c.home)
+			p.Leave("opening the app with its password", chromedp.Navigate(strings.Replace(p.URL, "//", "//transmission:a%20password%20of%20its%20own@", 1)+c.path))
+			if p.Path() != c.home {
+				t.Errorf("it led to %s, want %s", p.Path(), c.home)
 			}
-			eventually(t, "the list has come, after the 409", func() bool { return strings.Contains(p.text("#filter-count"), "0 Transfers") })
-			p.click("#turtle-button")
-			eventually(t, "the app has changed a setting", func() bool { return strings.Contains(p.attribute("#turtle-button", "class"), "selected") })
+			harness.Eventually(t, "the list has come, after the 409", func() bool { return strings.Contains(p.Text("#filter-count"), "0 Transfers") })
+			p.Click("#turtle-button")
+			harness.Eventually(t, "the app has changed a setting", func() bool { return strings.Contains(p.Attribute("#turtle-button", "class"), "selected") })
 		})
 	}
 }
 
 // transmission looks for nobody to share with.
-func (a *realApp) transmission() *process {
+func (a *realApp) transmission() *harness.Process {
 	a.write("settings.json", a.block("json"))
-	return start(a.t, a.Dir, "transmission-daemon", "-f", "--log-error", "-g", a.Dir, "-w", a.Dir,
-		"--no-dht", "--no-lpd", "--no-utp", "--no-portmap", "-i", "127.0.0.1", "-P", port(a.t, freeAddress(a.t)))
+	return harness.Start(a.t, a.Dir, "transmission-daemon", "-f", "--log-error", "-g", a.Dir, "-w", a.Dir,
+		"--no-dht", "--no-lpd", "--no-utp", "--no-portmap", "-i", "127.0.0.1", "-P", harness.Port(a.t, harness.FreeAddress(a.t)))
 }

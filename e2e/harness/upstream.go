@@ -1,4 +1,4 @@
-package e2e
+package harness
 
 import (
 	"encoding/json"
@@ -13,42 +13,42 @@ import (
 	"github.com/coder/websocket"
 )
 
-// upstream is an app that knows nothing of signing in and keeps a journal of what reaches it.
+// Upstream is an app that knows nothing of signing in and keeps a journal of what reaches it.
 //
 //	/events     a stream of two server-sent events, the second when the test says so
 //	/socket     a WebSocket that sends back what it gets
 //	/set-cookie sets the cookies that the query names
 //	/garbage    an answer that is not HTTP
 //	any other   the request's headers as JSON
-type upstream struct {
-	t      *testing.T
+type Upstream struct {
+	T      *testing.T
 	URL    string
 	server *httptest.Server
 	// second lets /events send its second event.
-	second chan struct{}
+	Second chan struct{}
 
 	mu      sync.Mutex
-	journal []received
+	journal []Received
 }
 
-// received is one request as the upstream saw it.
-type received struct {
+// Received is one request as the upstream saw it.
+type Received struct {
 	Method, Target, Host string
 	Header               http.Header
 }
 
-func startUpstream(t *testing.T) *upstream {
+func StartUpstream(t *testing.T) *Upstream {
 	t.Helper()
-	u := &upstream{t: t, second: make(chan struct{})}
+	u := &Upstream{T: t, Second: make(chan struct{})}
 	u.server = httptest.NewServer(u)
 	u.URL = u.server.URL
 	t.Cleanup(u.server.Close)
 	return u
 }
 
-func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.mu.Lock()
-	u.journal = append(u.journal, received{Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: r.Header.Clone()})
+	u.journal = append(u.journal, Received{Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: r.Header.Clone()})
 	u.mu.Unlock()
 	switch r.URL.Path {
 	case "/events":
@@ -64,25 +64,25 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.Header().Set("Content-Type", "application/json")
 		if err := json.NewEncoder(w).Encode(r.Header); err != nil {
-			u.t.Errorf("upstream: answering %s: %v", r.RequestURI, err)
+			u.T.Errorf("upstream: answering %s: %v", r.RequestURI, err)
 		}
 	}
 }
 
-func (u *upstream) sendEvents(w http.ResponseWriter, r *http.Request) {
+func (u *Upstream) sendEvents(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	fmt.Fprint(w, "data: first\n\n")
 	if err := http.NewResponseController(w).Flush(); err != nil {
-		u.t.Errorf("upstream: flushing: %v", err)
+		u.T.Errorf("upstream: flushing: %v", err)
 	}
 	select {
-	case <-u.second:
+	case <-u.Second:
 		fmt.Fprint(w, "data: second\n\n")
 	case <-r.Context().Done():
 	}
 }
 
-func (u *upstream) echo(w http.ResponseWriter, r *http.Request) {
+func (u *Upstream) echo(w http.ResponseWriter, r *http.Request) {
 	c, err := websocket.Accept(w, r, nil)
 	if err != nil {
 		return // Accept has answered
@@ -99,53 +99,53 @@ func (u *upstream) echo(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (u *upstream) sendGarbage(w http.ResponseWriter) {
+func (u *Upstream) sendGarbage(w http.ResponseWriter) {
 	c, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		u.t.Errorf("upstream: taking the connection over: %v", err)
+		u.T.Errorf("upstream: taking the connection over: %v", err)
 		return
 	}
 	defer c.Close()
 	fmt.Fprint(c, "this is not HTTP\r\n\r\n")
 }
 
-// requests returns the journal so far.
-func (u *upstream) requests() []received {
+// Requests returns the journal so far.
+func (u *Upstream) Requests() []Received {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return append([]received(nil), u.journal...)
+	return append([]Received(nil), u.journal...)
 }
 
-// forget empties the journal.
-func (u *upstream) forget() {
+// Forget empties the journal.
+func (u *Upstream) Forget() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.journal = nil
 }
 
-// only returns the single request of the journal, and empties it.
-func (u *upstream) only() received {
-	u.t.Helper()
-	seen := u.requests()
+// Only returns the single request of the journal, and empties it.
+func (u *Upstream) Only() Received {
+	u.T.Helper()
+	seen := u.Requests()
 	if len(seen) != 1 {
-		u.t.Fatalf("the upstream saw %d requests, want 1: %v", len(seen), seen)
+		u.T.Fatalf("the upstream saw %d requests, want 1: %v", len(seen), seen)
 	}
-	u.forget()
+	u.Forget()
 	return seen[0]
 }
 
-// untouched fails the test where anything has reached the upstream.
-func (u *upstream) untouched() {
-	u.t.Helper()
-	if seen := u.requests(); len(seen) != 0 {
-		u.t.Errorf("the upstream saw %v, want nothing", seen)
+// Untouched fails the test where anything has reached the upstream.
+func (u *Upstream) Untouched() {
+	u.T.Helper()
+	if seen := u.Requests(); len(seen) != 0 {
+		u.T.Errorf("the upstream saw %v, want nothing", seen)
 	}
-	u.forget()
+	u.Forget()
 }
 
-// named returns the values of all headers whose folded name equals name's: lower case, each run of other than
+// Named returns the values of all headers whose folded name equals name's: lower case, each run of other than
 // letters and digits as one dash. That is how a CGI-style server reads them.
-func (r received) named(name string) []string {
+func (r Received) Named(name string) []string {
 	var values []string
 	for key, v := range r.Header {
 		if fold(key) == fold(name) {
@@ -162,8 +162,8 @@ func fold(name string) string {
 	return strings.Join(words, "-")
 }
 
-// hostOf returns the host:port of a URL.
-func hostOf(t *testing.T, raw string) string {
+// HostOf returns the host:port of a URL.
+func HostOf(t *testing.T, raw string) string {
 	t.Helper()
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -171,3 +171,6 @@ func hostOf(t *testing.T, raw string) string {
 	}
 	return u.Host
 }
+
+// Proxied is the configuration of one upstream with nothing but its URL.
+func Proxied(up *Upstream) string { return "  - { url: \"" + up.URL + "\" }" }

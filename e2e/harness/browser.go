@@ -1,4 +1,4 @@
-package e2e
+package harness
 
 import (
 	"context"
@@ -15,24 +15,24 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// browser is one Chromium with a profile of its own.
-type browser struct {
+// Browser is one Chromium with a profile of its own.
+type Browser struct {
 	t   *testing.T
 	ctx context.Context
 }
 
-// tab is a page in a private window: its cookies are nobody else's.
-type tab struct {
-	t   *testing.T
-	ctx context.Context
+// Tab is a page in a private window: its cookies are nobody else's.
+type Tab struct {
+	T   *testing.T
+	Ctx context.Context
 	URL string // where the gateway is
 
-	mu       sync.Mutex
+	Mu       sync.Mutex
 	forgiven string   // the name of an app's script that has an error of its own; empty: none
-	troubles []string // script errors, broken security policies, requests to other hosts
+	Troubles []string // script errors, broken security policies, requests to other hosts
 }
 
-func startBrowser(t *testing.T) *browser {
+func StartBrowser(t *testing.T) *Browser {
 	t.Helper()
 	// The allocator makes the profile, and ends what still writes into it before it takes it away.
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -47,7 +47,7 @@ func startBrowser(t *testing.T) *browser {
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("starting chromium: %v", err)
 	}
-	return &browser{t: t, ctx: ctx}
+	return &Browser{t: t, ctx: ctx}
 }
 
 // chromium returns the path of the browser; Debian and Ubuntu name it differently.
@@ -62,48 +62,48 @@ func chromium(t *testing.T) string {
 	return ""
 }
 
-// open opens a private window for the gateway at an origin.
-func (b *browser) open(t *testing.T, origin string) *tab {
+// Open opens a private window for the gateway at an origin.
+func (b *Browser) Open(t *testing.T, origin string) *Tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	p := &tab{t: t, ctx: ctx, URL: origin}
+	p := &Tab{T: t, Ctx: ctx, URL: origin}
 	if err := chromedp.Listen(ctx, p.listen); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		for _, trouble := range p.troubles {
+		p.Mu.Lock()
+		defer p.Mu.Unlock()
+		for _, trouble := range p.Troubles {
 			t.Errorf("the browser says: %s", trouble)
 		}
 	})
 	return p
 }
 
-// withoutScripts switches JavaScript off in the window.
-func (p *tab) withoutScripts() *tab {
-	p.t.Helper()
-	_, err := chromedp.Call(p.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+// WithoutScripts switches JavaScript off in the window.
+func (p *Tab) WithoutScripts() *Tab {
+	p.T.Helper()
+	_, err := chromedp.Call(p.Ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	if err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
 	return p
 }
 
-// theme chooses what prefers-color-scheme says: light or dark.
-func (p *tab) theme(name string) {
-	p.t.Helper()
-	_, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+// Theme chooses what prefers-color-scheme says: light or dark.
+func (p *Tab) Theme(name string) {
+	p.T.Helper()
+	_, err := chromedp.Call(p.Ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"}},
 	})
 	if err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
 }
 
 // listen notes what must never happen on a page of the gateway's.
-func (p *tab) listen(event any) {
+func (p *Tab) listen(event any) {
 	trouble := ""
 	switch e := event.(type) {
 	case *runtime.EventExceptionThrown:
@@ -120,91 +120,91 @@ func (p *tab) listen(event any) {
 		}
 	}
 	if trouble != "" {
-		p.mu.Lock()
-		p.troubles = append(p.troubles, trouble)
-		p.mu.Unlock()
+		p.Mu.Lock()
+		p.Troubles = append(p.Troubles, trouble)
+		p.Mu.Unlock()
 	}
 }
 
-// forgive lets the errors of an app's script pass.
-func (p *tab) forgive(script string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// Forgive lets the errors of an app's script pass.
+func (p *Tab) Forgive(script string) {
+	p.Mu.Lock()
+	defer p.Mu.Unlock()
 	p.forgiven = script
 }
 
-func (p *tab) forgives(script string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (p *Tab) forgives(script string) bool {
+	p.Mu.Lock()
+	defer p.Mu.Unlock()
 	return p.forgiven != "" && strings.Contains(script, "/"+p.forgiven+"?")
 }
 
 // patient returns the tab's context with a bound on the next steps.
-func (p *tab) patient() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(p.ctx, patience)
+func (p *Tab) patient() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(p.Ctx, Patience)
 }
 
-// do runs a step in the page.
-func (p *tab) do(what string, step chromedp.Action[chromedp.Void]) {
-	p.t.Helper()
-	value(p, what, step)
+// Do runs a step in the page.
+func (p *Tab) Do(what string, step chromedp.Action[chromedp.Void]) {
+	p.T.Helper()
+	Value(p, what, step)
 }
 
-// leave runs a step that leads to another page, and returns the status that it came with.
-func (p *tab) leave(what string, step chromedp.Action[chromedp.Void]) int {
-	p.t.Helper()
+// Leave runs a step that leads to another page, and returns the status that it came with.
+func (p *Tab) Leave(what string, step chromedp.Action[chromedp.Void]) int {
+	p.T.Helper()
 	ctx, cancel := p.patient()
 	defer cancel()
 	response, err := chromedp.RunResponse(ctx, settled(step))
 	if err != nil {
-		p.t.Fatalf("%s: %v\n%s", what, err, p.state())
+		p.T.Fatalf("%s: %v\n%s", what, err, p.State())
 	}
 	return int(response.Status)
 }
 
-// visit opens a path of the gateway's.
-func (p *tab) visit(path string) int {
-	p.t.Helper()
-	return p.leave("opening "+path, chromedp.Navigate(p.URL+path))
+// Visit opens a path of the gateway's.
+func (p *Tab) Visit(path string) int {
+	p.T.Helper()
+	return p.Leave("opening "+path, chromedp.Navigate(p.URL+path))
 }
 
-// fill types into a field.
-func (p *tab) fill(selector, text string) {
-	p.t.Helper()
-	p.do("typing into "+selector, chromedp.SendKeys(chromedp.CSS(selector), text))
+// Fill types into a field.
+func (p *Tab) Fill(selector, text string) {
+	p.T.Helper()
+	p.Do("typing into "+selector, chromedp.SendKeys(chromedp.CSS(selector), text))
 }
 
-// click clicks on what stays on the page; follow on what leads to another.
-func (p *tab) click(selector string) {
-	p.t.Helper()
-	p.do("clicking on "+selector, chromedp.Click(chromedp.CSS(selector)))
+// Click clicks on what stays on the page; follow on what leads to another.
+func (p *Tab) Click(selector string) {
+	p.T.Helper()
+	p.Do("clicking on "+selector, chromedp.Click(chromedp.CSS(selector)))
 }
 
-func (p *tab) follow(selector string) int {
-	p.t.Helper()
-	return p.leave("following "+selector, chromedp.Click(chromedp.CSS(selector)))
+func (p *Tab) Follow(selector string) int {
+	p.T.Helper()
+	return p.Leave("following "+selector, chromedp.Click(chromedp.CSS(selector)))
 }
 
-// text returns the visible text of an element.
-func (p *tab) text(selector string) string {
-	p.t.Helper()
-	return value(p, "reading "+selector, chromedp.Text(chromedp.CSS(selector)))
+// Text returns the visible text of an element.
+func (p *Tab) Text(selector string) string {
+	p.T.Helper()
+	return Value(p, "reading "+selector, chromedp.Text(chromedp.CSS(selector)))
 }
 
-// path returns where the tab is: the path and query of its address.
-func (p *tab) path() string {
-	p.t.Helper()
-	return strings.TrimPrefix(value(p, "reading the address", chromedp.Location()), p.URL)
+// Path returns where the tab is: the path and query of its address.
+func (p *Tab) Path() string {
+	p.T.Helper()
+	return strings.TrimPrefix(Value(p, "reading the address", chromedp.Location()), p.URL)
 }
 
-// value runs one step and returns its result.
-func value[T any](p *tab, what string, step chromedp.Action[T]) T {
-	p.t.Helper()
+// Value runs one step and returns its result.
+func Value[T any](p *Tab, what string, step chromedp.Action[T]) T {
+	p.T.Helper()
 	ctx, cancel := p.patient()
 	defer cancel()
 	v, err := chromedp.Run(ctx, settled(step))
 	if err != nil {
-		p.t.Fatalf("%s: %v\n%s", what, err, p.state())
+		p.T.Fatalf("%s: %v\n%s", what, err, p.State())
 	}
 	return v
 }
@@ -222,8 +222,8 @@ func settled[T any](step chromedp.Action[T]) chromedp.Action[T] {
 	}
 }
 
-// state describes the page for a failure.
-func (p *tab) state() string {
+// State describes the page for a failure.
+func (p *Tab) State() string {
 	ctx, cancel := p.patient()
 	defer cancel()
 	where, err := chromedp.Run(ctx, chromedp.Location())
@@ -237,21 +237,27 @@ func (p *tab) state() string {
 	return "at " + where + ":\n" + text
 }
 
-// wantPage fails the test where the page's heading is another.
-func (p *tab) wantPage(heading string) {
-	p.t.Helper()
-	if got := p.text("h1"); got != heading {
-		p.t.Fatalf("the page is %q, want %q\n%s", got, heading, p.state())
+// WantPage fails the test where the page's heading is another.
+func (p *Tab) WantPage(heading string) {
+	p.T.Helper()
+	if got := p.Text("h1"); got != heading {
+		p.T.Fatalf("the page is %q, want %q\n%s", got, heading, p.State())
 	}
 }
 
-// attribute returns an attribute of an element.
-func (p *tab) attribute(selector, name string) string {
-	p.t.Helper()
-	return value(p, "reading "+name+" of "+selector, chromedp.AttributeValue(chromedp.CSS(selector), name)).Value
+// Attribute returns an attribute of an element.
+func (p *Tab) Attribute(selector, name string) string {
+	p.T.Helper()
+	return Value(p, "reading "+name+" of "+selector, chromedp.AttributeValue(chromedp.CSS(selector), name)).Value
 }
 
-// emptied is the step that takes what is in a field out.
-func emptied(selector string) chromedp.Action[chromedp.Void] {
+// Emptied is the step that takes what is in a field out.
+func Emptied(selector string) chromedp.Action[chromedp.Void] {
 	return chromedp.Clear(chromedp.CSS(selector))
+}
+
+// JS runs an expression in the page.
+func JS[T any](p *Tab, expression string) T {
+	p.T.Helper()
+	return Value(p, "running "+expression, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 }

@@ -1,4 +1,4 @@
-package e2e
+package harness
 
 import (
 	"bytes"
@@ -17,17 +17,17 @@ import (
 	"github.com/pquerna/otp/totp"
 )
 
-// authenticator is an app on a phone: it knows one secret and never gives the same code twice.
-type authenticator struct {
+// Authenticator is an app on a phone: it knows one secret and never gives the same code twice.
+type Authenticator struct {
 	t        *testing.T
-	key      *otp.Key
-	last     int64    // the step of the last code given
-	recovery []string // the recovery codes that came with it
+	Key      *otp.Key
+	Last     int64    // the step of the last code given
+	Recovery []string // the recovery codes that came with it
 }
 
 const step = 30 // seconds, RFC 6238
 
-func newAuthenticator(t *testing.T, otpauthURL string) *authenticator {
+func NewAuthenticator(t *testing.T, otpauthURL string) *Authenticator {
 	t.Helper()
 	key, err := otp.NewKeyFromURL(otpauthURL)
 	if err != nil {
@@ -36,36 +36,36 @@ func newAuthenticator(t *testing.T, otpauthURL string) *authenticator {
 	if key.Type() != "totp" || key.Period() != step || key.Digits() != otp.DigitsSix {
 		t.Fatalf("%q is no TOTP key of six digits each %d s", otpauthURL, step)
 	}
-	return &authenticator{t: t, key: key}
+	return &Authenticator{t: t, Key: key}
 }
 
-// code returns a code that has not been given yet: of this step, or of the next one, which the gateway takes
+// Code returns a code that has not been given yet: of this step, or of the next one, which the gateway takes
 // as well. Only a third code within one step has to wait for time to pass.
-func (a *authenticator) code() string {
+func (a *Authenticator) Code() string {
 	a.t.Helper()
-	for a.last > now() {
+	for a.Last > Now() {
 		time.Sleep(100 * time.Millisecond)
 	}
-	a.last = max(a.last+1, now())
-	return a.at(a.last)
+	a.Last = max(a.Last+1, Now())
+	return a.At(a.Last)
 }
 
-// at returns the code of a step, whether or not it has been given.
-func (a *authenticator) at(n int64) string {
+// At returns the code of a step, whether or not it has been given.
+func (a *Authenticator) At(n int64) string {
 	a.t.Helper()
-	code, err := totp.GenerateCode(a.key.Secret(), time.Unix(n*step, 0))
+	code, err := totp.GenerateCode(a.Key.Secret(), time.Unix(n*step, 0))
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	return code
 }
 
-// wrong returns the nth of many codes that are not right at any step around now.
-func (a *authenticator) wrong(n int) string {
+// Wrong returns the nth of many codes that are not right at any step around now.
+func (a *Authenticator) Wrong(n int) string {
 	a.t.Helper()
 	right := map[string]bool{}
-	for s := now() - 3; s <= now()+3; s++ {
-		right[a.at(s)] = true
+	for s := Now() - 3; s <= Now()+3; s++ {
+		right[a.At(s)] = true
 	}
 	for i := n * 10; ; i++ {
 		if code := fmt.Sprintf("%06d", i); !right[code] {
@@ -74,22 +74,22 @@ func (a *authenticator) wrong(n int) string {
 	}
 }
 
-// now is the current step.
-func now() int64 { return time.Now().Unix() / step }
+// Now is the current step.
+func Now() int64 { return time.Now().Unix() / step }
 
-// recoveryCode takes one recovery code off the sheet.
-func (a *authenticator) recoveryCode() string {
+// RecoveryCode takes one recovery code off the sheet.
+func (a *Authenticator) RecoveryCode() string {
 	a.t.Helper()
-	if len(a.recovery) == 0 {
+	if len(a.Recovery) == 0 {
 		a.t.Fatal("no recovery code is left")
 	}
-	code := a.recovery[0]
-	a.recovery = a.recovery[1:]
+	code := a.Recovery[0]
+	a.Recovery = a.Recovery[1:]
 	return code
 }
 
-// readQR reads the QR code in a PNG picture, as a phone's camera would.
-func readQR(t *testing.T, picture []byte) string {
+// ReadQR reads the QR code in a PNG picture, as a phone's camera would.
+func ReadQR(t *testing.T, picture []byte) string {
 	t.Helper()
 	img, _, err := image.Decode(bytes.NewReader(picture))
 	if err != nil {
@@ -128,8 +128,8 @@ func readQR(t *testing.T, picture []byte) string {
 // margin is what a picture of the code has around it that is not the code's: the frame of the page's, in pixels.
 const margin = 4
 
-// picture returns the bytes of a data:image/png;base64 URI.
-func picture(t *testing.T, uri string) []byte {
+// Picture returns the bytes of a data:image/png;base64 URI.
+func Picture(t *testing.T, uri string) []byte {
 	t.Helper()
 	encoded, ok := strings.CutPrefix(uri, "data:image/png;base64,")
 	if !ok {
