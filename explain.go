@@ -123,7 +123,7 @@ var errNothingMatches = errors.New("sallyport explain: no upstream takes this re
 func printExplanation(w io.Writer, e proxy.Explanation, id *session.Identity, r *http.Request) error {
 	who := "nobody is signed in; --user NAME asks for somebody"
 	if id != nil {
-		who = id.Username + ", signed in with two factors"
+		who = id.UsernameAt("") + ", signed in with two factors"
 	}
 	fmt.Fprintf(w, "request    %s %s\nperson     %s\n", r.Method, r.URL, who)
 	if e.Policy == 0 {

@@ -76,13 +76,13 @@ func (d demand) words(made decision, id *session.Identity) string {
 	case made == needsSignIn && id == nil:
 		return "sent to sign in: " + asked + ", and nobody is signed in"
 	case made == needsSignIn:
-		return "sent to the second factor: " + asked + ", and " + id.Username + " gave one"
+		return "sent to the second factor: " + asked + ", and " + id.UsernameAt("") + " gave one"
 	case d.policy == Deny:
 		return "refused: " + d.where + " lets nobody through"
 	case d.policy < Bypass || d.policy > Deny:
 		return "refused: no policy applies"
 	}
-	return fmt.Sprintf("refused: %s%s, and %s is in %s", asked, d.groupWords(), id.Username, listOr(id.Groups, "no group"))
+	return fmt.Sprintf("refused: %s%s, and %s is in %s", asked, d.groupWords(), id.UsernameAt(""), listOr(id.Groups, "no group"))
 }
 
 // groupWords names the groups that are asked for, one list after the other.

@@ -84,7 +84,7 @@ type Forms interface {
 type Gateway struct {
 	table    table
 	authPath string // folded
-	cookies  ownCookies
+	cookies  cookieNames
 	trusted  []netip.Prefix
 	options  Options
 
@@ -274,13 +274,13 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from 
 	default:
 		no := refusal{status: http.StatusForbidden, why: v.demand.words(forbidden, id)}
 		if id != nil {
-			no.user = id.Username
+			no.user = id.UsernameAt("")
 		}
 		g.refuse(w, r, no)
 		return nil, false
 	}
 	if id != nil && isWebSocket(r) && foreignOrigin(r, from) && !g.ownBearer(r) {
-		g.refuse(w, r, refusal{status: http.StatusForbidden, why: "a WebSocket from a page of another origin", user: id.Username})
+		g.refuse(w, r, refusal{status: http.StatusForbidden, why: "a WebSocket from a page of another origin", user: id.UsernameAt("")})
 		return nil, false
 	}
 	return id, true

@@ -126,7 +126,7 @@ func (p *passage) username() string {
 	if p.id == nil {
 		return ""
 	}
-	return p.id.Username
+	return p.id.UsernameAt("")
 }
 
 // rewrite makes the outgoing request. ReverseProxy has taken the hop-by-hop headers off by now, those that the
@@ -159,7 +159,7 @@ func (p *passage) rewrite(pr *httputil.ProxyRequest) {
 		out.Header["X-Forwarded-Prefix"] = []string{rt.escapedPrefix}
 	}
 	if p.id != nil {
-		setIdentity(out.Header, p.id)
+		setIdentity(out.Header, p.id, rt.name)
 	}
 }
 
@@ -227,7 +227,7 @@ func (p *passage) cutShort(cause error) {
 	case errors.Is(cause, session.ErrNone):
 		g.options.Answers.SignIn(p.w, p.in, nil)
 	case errors.Is(cause, errNoLonger):
-		g.refuse(p.w, p.in, refusal{status: http.StatusForbidden, why: cause.Error(), user: p.id.Username})
+		g.refuse(p.w, p.in, refusal{status: http.StatusForbidden, why: cause.Error(), user: p.username()})
 	default:
 		requestID := newRequestID()
 		g.options.Log.Warn("whether the session lives could not be found out", "request_id", requestID, "upstream", p.verdict.route.name, "cause", cause)
