@@ -164,7 +164,7 @@ func (f *Flow) ConfirmEnrolment(ctx context.Context, e Enroller, given Confirmat
 	if err != nil {
 		return nil, err
 	}
-	out, err := f.finish(ctx, record, user, c, client)
+	out, err := f.finish(ctx, record, e.Challenge, user, c, client)
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ func (c checker) upstreams(cfg *Config) {
 		c.access(key+".access", u)
 		c.signOut(key+".sign_out", u, cfg.Session.CookieName)
 		c.sessionGuard(key+".session_guard", u)
+		c.loginHint(key+".login_hint", u)
 	}
 	c.names(cfg.Upstreams)
 	c.collisions(cfg.Upstreams)
@@ -135,6 +136,13 @@ func (c checker) sessionGuard(key string, u *Upstream) {
 		c.Report(key, "is added to pages on their way through the gateway, and without a url none come through; take it out")
 	case u.Access.Policy == "bypass" && len(u.Access.Rules) == 0:
 		c.Report(key, "bypass asks nobody who they are, so there is no session to guard; take it out")
+	}
+}
+
+// loginHint keeps the hint one line that a page can show.
+func (c checker) loginHint(key string, u *Upstream) {
+	if len(u.LoginHint) > 200 || strings.ContainsFunc(u.LoginHint, unicode.IsControl) {
+		c.Report(key, "want one line of 200 bytes at most")
 	}
 }
 

@@ -63,6 +63,9 @@ type Session struct {
 	// tokens that were handed out: only the last one is good.
 	Bearer     bool  `json:"bearer,omitempty"`
 	Generation int64 `json:"gen,omitempty"`
+	// Password is the person's own, for the apps that ask for it, sealed under the token: what is stored does not
+	// open it. nil: no app needs it, or it is no longer right.
+	Password []byte `json:"pw,omitempty"`
 }
 
 // Handle names the session to people and programs. It opens nothing, and the store key cannot be told
