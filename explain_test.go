@@ -67,6 +67,7 @@ func TestExplainSaysWhatARequestMeetsAndWhatIsDecided(t *testing.T) {
 		{"/ADMIN/x --user alice --method post", 0, []string{"POST", "lets nobody through"}},
 		{"/a%2fb --user alice", 0, []string{"refused with 400: the path holds an encoded slash"}},
 		{"https://elsewhere.example.com/", 1, []string{"refused with 404", "no upstream has this host", "no upstream takes this request"}},
+		{"https://files.example.com/elsewhere --user alice", 1, []string{"refused with 404", "no upstream has this path", "no upstream takes this request"}},
 		{"https://fronted.example.com/ --user alice", 0, []string{"upstream   fronted", "only forward-auth"}},
 		{"https://files.example.com/files/a", 0, []string{"upstream   files", "forwarded  http://localhost/a\n", "Host: localhost", "X-Forwarded-Prefix: /files", "X-Tag: gate"}},
 		{"https://files.example.com/files", 0, []string{"upstream   files", "redirected to /files/"}},

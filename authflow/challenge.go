@@ -49,9 +49,9 @@ type challenge struct {
 	Subject string `json:"sub"`
 	Stamp   string `json:"stamp"`           // as in a session
 	Enrol   bool   `json:"enrol,omitempty"` // waits for an enrolment, and a code opens nothing
-	// Replaces says that an authenticator is in force which the enrolment may replace, a fresh second factor
-	// having been given.
-	Replaces bool `json:"replaces,omitempty"`
+	// ProvedAt is when a second factor was given that lets the enrolment replace the authenticator in force, in
+	// Unix seconds; 0: none was in force.
+	ProvedAt int64 `json:"proved,omitempty"`
 	// Session is the key of the session that is raised; empty where the sign-in began with a password.
 	Session  string   `json:"session,omitempty"`
 	Remember bool     `json:"keep,omitempty"`
@@ -62,6 +62,9 @@ type challenge struct {
 	// Password is what the sign-in began with, where some app needs it afterwards, sealed under the temp token.
 	Password []byte `json:"pw,omitempty"`
 }
+
+// replaces says whether the enrolment is of another authenticator, in the place of the one in force.
+func (c *challenge) replaces() bool { return c.ProvedAt != 0 }
 
 func (c *challenge) encode(now time.Time) ([]byte, time.Duration) {
 	raw, err := json.Marshal(c)

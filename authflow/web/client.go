@@ -78,14 +78,10 @@ func (s *Server) signedIn(r *http.Request) (*authflow.Current, error) {
 
 // sender describes the browser or program behind a request, without a look into the store.
 func (s *Server) sender(r *http.Request) authflow.Client {
-	c := authflow.Client{
-		Address: s.ClientAddr(r), UserAgent: r.UserAgent(),
+	return authflow.Client{
+		Address: s.ClientAddr(r), UserAgent: r.UserAgent(), Device: s.device(r),
 		Bearer: strings.EqualFold(r.Header.Get("X-Auth-Strategy"), "bearer"),
 	}
-	if raw, err := s.Codec.Decode(cookie.Device, s.Jar.Read(r, cookie.Device)); err == nil {
-		c.Device = raw
-	}
-	return c
 }
 
 // client is sender with the session that the browser came with, which a sign-in ends.
