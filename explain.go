@@ -140,6 +140,9 @@ func printExplanation(w io.Writer, e proxy.Explanation, id *session.Identity, r 
 	if e.SignsOut {
 		fmt.Fprintln(w, "sign-out   the gateway's session ends too, once the app has answered: this is its sign_out.path")
 	}
+	if e.SignIn != "" {
+		fmt.Fprintf(w, "app        %s\n", e.SignIn)
+	}
 	fmt.Fprintf(w, "forwarded  %s\n", e.URL)
 	for _, key := range slices.Sorted(maps.Keys(e.Header)) {
 		fmt.Fprintf(w, "  %s: %s\n", key, strings.Join(e.Header[key], ", "))

@@ -232,10 +232,15 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	p := &passage{gateway: g, verdict: v, origin: from, host: host, id: id, w: w, in: r}
+	if !p.findCredentials() {
+		return // before a form that was kept is taken out for good
+	}
 	if id != nil && g.options.Forms != nil {
 		if r, ok = g.options.Forms.Restore(w, r, id); !ok {
 			return
 		}
+		p.in = r
 	}
 	ctx := r.Context()
 	if id != nil && g.options.Watch != nil && !v.signsOut(r) { // a sign-out is not cut short by its own success
@@ -243,7 +248,6 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx, stop = g.options.Watch(ctx, id, v.demand.still)
 		defer stop()
 	}
-	p := &passage{gateway: g, verdict: v, origin: from, host: host, id: id, w: w, in: r}
 	if id != nil && needsConsent(r, &from) && !g.ownBearer(r) && !g.consents(ctx, p) {
 		return
 	}
