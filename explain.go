@@ -137,6 +137,9 @@ func printExplanation(w io.Writer, e proxy.Explanation, id *session.Identity, r 
 	if e.URL == nil {
 		return nil
 	}
+	if e.SignsOut {
+		fmt.Fprintln(w, "sign-out   the gateway's session ends too, once the app has answered: this is its sign_out.path")
+	}
 	if e.SignIn != "" {
 		fmt.Fprintf(w, "app        %s\n", e.SignIn)
 	}

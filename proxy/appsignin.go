@@ -171,7 +171,7 @@ func (t appTransport) RoundTrip(out *http.Request) (*http.Response, error) {
 // could take it for nobody's, and a sign-out is answered as to somebody who has just become nobody.
 func (p *passage) maySignIn() bool {
 	preflight := p.in.Method == http.MethodOptions && p.in.Header.Get("Access-Control-Request-Method") != ""
-	return p.id != nil && p.verdict.route.signIn != nil && !preflight && !p.verdict.signsOut()
+	return p.id != nil && p.verdict.route.signIn != nil && !preflight && !p.verdict.signsOut(p.in)
 }
 
 // hold reads a request's body if it is short, and gives copies of the request to send: any number of them where it is

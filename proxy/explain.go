@@ -19,6 +19,7 @@ type Explanation struct {
 	Status   int         // 0: forwarded, or sent to sign in
 	URL      *url.URL    // what the upstream would be asked for; nil where the request is not forwarded
 	Header   http.Header // what the upstream would get; nil likewise
+	SignsOut bool        // an answer that does not refuse would end the gateway's session
 	SignIn   string      // how the person is made known to the app; empty where it is not done
 }
 
@@ -65,6 +66,7 @@ func (g *Gateway) Explain(r *http.Request, id *session.Identity) Explanation {
 	p.rewrite(&httputil.ProxyRequest{In: r, Out: out})
 	e.URL, e.Header = out.URL, out.Header
 	e.Header.Set("Host", out.Host)
+	e.SignsOut = id != nil && v.signsOut(r)
 	return e
 }
 

@@ -86,7 +86,6 @@ type Gateway struct {
 	authPath string // folded
 	cookies  cookieNames
 	trusted  []netip.Prefix
-	hosts    []string
 	options  Options
 
 	transports map[wire]*http.Transport
@@ -113,12 +112,6 @@ func New(o Options) (*Gateway, error) {
 	for _, n := range o.TrustedProxies {
 		g.trusted = append(g.trusted, n.Masked())
 	}
-	for key := range g.table {
-		if key != (authority{}) {
-			g.hosts = append(g.hosts, key.String())
-		}
-	}
-	slices.Sort(g.hosts)
 	return g, nil
 }
 
@@ -137,9 +130,6 @@ func (g *Gateway) connect() {
 		}
 	}
 }
-
-// Hosts gives the hosts of all upstreams in order, each as "host" or "host:port".
-func (g *Gateway) Hosts() []string { return slices.Clone(g.hosts) }
 
 // Close closes the idle connections to upstreams. Requests under way are not touched.
 func (g *Gateway) Close() {
@@ -253,7 +243,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.in = r
 	}
 	ctx := r.Context()
-	if id != nil && g.options.Watch != nil && !v.signsOut() { // a sign-out is not cut short by its own success
+	if id != nil && g.options.Watch != nil && !v.signsOut(r) { // a sign-out is not cut short by its own success
 		var stop context.CancelFunc
 		ctx, stop = g.options.Watch(ctx, id, v.demand.still)
 		defer stop()

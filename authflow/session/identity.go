@@ -23,6 +23,18 @@ type Identity struct {
 	ExpiresAt      time.Time // absolute end of the session
 	Handle         string    // names the session in lists and logs; opens nothing
 	Key            string    // names its record in the store; for [Keeper.Peek]
+
+	// Password opens the person's own password, for apps that ask for it; nil where the session keeps none. Use
+	// [Identity.OwnPassword].
+	Password func() (string, bool)
+}
+
+// OwnPassword returns the person's own password, where the session keeps it. It is a secret.
+func (id *Identity) OwnPassword() (string, bool) {
+	if id == nil || id.Password == nil {
+		return "", false
+	}
+	return id.Password()
 }
 
 // UsernameAt gives the name by which an upstream knows the person: the user name for people of the users file and for
