@@ -11,6 +11,7 @@ import (
 var rooms = map[string][]string{
 	"sallyport/config/strictyaml":         {},
 	"sallyport/config":                    {"sallyport/config/strictyaml"},
+	"sallyport/authflow/appsignin":        {},
 	"sallyport/authflow/audit":            {},
 	"sallyport/authflow/cookie":           {},
 	"sallyport/authflow/password":         {},
@@ -77,6 +78,7 @@ func TestOnlyItsDriverKnowsAStoresLibrary(t *testing.T) {
 		"github.com/gorilla/securecookie":    {"sallyport/authflow/cookie"},
 		"github.com/go-json-experiment/json": {"sallyport/authflow/web"},
 		"github.com/prometheus":              {"sallyport"},
+		"golang.org/x/net":                   {"sallyport/authflow/appsignin"},
 	}
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line)

@@ -33,11 +33,13 @@ type Options struct {
 //
 //	Listen string `key:"listen"`             // the key; a field without one is left alone
 //	Driver string `key:"driver" oneof:"a b"` // the values that are allowed
-//	File   string `key:"file,path"`          // made absolute, from the folder of the YAML file
+//	File   string `key:"file,path"`          // made absolute, from the folder of the YAML file; in a map or list, each
 //	Token  string `key:"token,secret"`       // also token_file, whose content is the value; for a list, its lines
 //	_      struct{} `ignore:"website locale"` // keys that are accepted and not looked at
 //
-// Known types are structs, maps with string keys, slices, strings, booleans, ints and [time.Duration].
+// Known types are structs, maps with string keys, slices, strings, booleans, ints and [time.Duration], and pointers to
+// them, which are nil where the file does not give the key. A struct that [Options.Types] knows too is read from a text
+// where the file has a text, and from keys where it has keys.
 func Decode(file string, data []byte, into any, opts Options) (*Document, error) {
 	d := &decoder{
 		Document: &Document{file: file, lines: map[string]int{}, faulty: map[string]bool{}},
@@ -110,12 +112,15 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string, f field) {
 		}
 	case f.fromFile:
 		d.secretFile(n, v, key, f)
-	case d.opts.Types[v.Type()] != nil:
+	case d.opts.Types[v.Type()] != nil && (n.Kind == yaml.ScalarNode || v.Kind() != reflect.Struct):
 		d.scalar(n, v, key, f)
+	case v.Kind() == reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		d.value(n, v.Elem(), key, f)
 	case v.Kind() == reflect.Struct:
 		d.structure(n, v, key)
 	case v.Kind() == reflect.Map:
-		d.stringMap(n, v, key)
+		d.stringMap(n, v, key, f)
 	case v.Kind() == reflect.Slice:
 		d.list(n, v, key, f)
 	default:
@@ -195,11 +200,11 @@ func (d *decoder) unknown(key string, p pair, fields map[string]field, inFlow bo
 	d.fail(d.lines[p.key], p.key, "unknown key%s", suggest(p.name, names))
 }
 
-func (d *decoder) stringMap(n *yaml.Node, v reflect.Value, key string) {
+func (d *decoder) stringMap(n *yaml.Node, v reflect.Value, key string, f field) {
 	v.Set(reflect.MakeMap(v.Type()))
 	for _, p := range d.pairs(n, key) {
 		element := reflect.New(v.Type().Elem()).Elem()
-		d.value(p.value, element, p.key, field{})
+		d.value(p.value, element, p.key, f)
 		v.SetMapIndex(reflect.ValueOf(p.name), element)
 	}
 }
