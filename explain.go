@@ -123,7 +123,7 @@ var errNothingMatches = errors.New("sallyport explain: no upstream takes this re
 func printExplanation(w io.Writer, e proxy.Explanation, id *session.Identity, r *http.Request) error {
 	who := "nobody is signed in; --user NAME asks for somebody"
 	if id != nil {
-		who = id.Username + ", signed in with two factors"
+		who = id.UsernameAt("") + ", signed in with two factors"
 	}
 	fmt.Fprintf(w, "request    %s %s\nperson     %s\n", r.Method, r.URL, who)
 	if e.Policy == 0 {
@@ -136,6 +136,12 @@ func printExplanation(w io.Writer, e proxy.Explanation, id *session.Identity, r 
 	fmt.Fprintf(w, "upstream   %s\nrule       %s, policy %s\ndecision   %s\n", e.Upstream, e.Where, e.Policy, e.Decision)
 	if e.URL == nil {
 		return nil
+	}
+	if e.SignsOut {
+		fmt.Fprintln(w, "sign-out   the gateway's session ends too, once the app has answered: this is its sign_out.path")
+	}
+	if e.SignIn != "" {
+		fmt.Fprintf(w, "app        %s\n", e.SignIn)
 	}
 	fmt.Fprintf(w, "forwarded  %s\n", e.URL)
 	for _, key := range slices.Sorted(maps.Keys(e.Header)) {

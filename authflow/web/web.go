@@ -22,7 +22,7 @@ import (
 	"sallyport/templates"
 )
 
-// Options are what the pages need to know. All are set but KeepPost, which may be 0.
+// Options are what the pages need to know. All are set but KeepPost, which may be 0, and lists, which may be empty.
 type Options struct {
 	Flow      *authflow.Flow
 	Codec     *cookie.Codec
@@ -34,6 +34,10 @@ type Options struct {
 	KeepPost  int64    // the longest form post that is kept over a sign-in, in bytes; 0: none is
 	// AppCookies are expired when somebody signs out at the gateway.
 	AppCookies []AppCookies
+	// Apps have a sign-in of their own, or a hint for their people.
+	Apps []*App
+	// Upstream names the upstream that target, on the host of r where it names none, leads to; "": none.
+	Upstream func(r *http.Request, target *url.URL) string
 	// ClientAddr says where a request came from, trusted proxies taken into account.
 	ClientAddr func(*http.Request) netip.Addr
 	// Secure says whether the client speaks https, trusted proxies taken into account.
@@ -54,6 +58,7 @@ type Server struct {
 	pages   *template.Template
 	routes  map[string]methods
 	origins *http.CrossOriginProtection
+	apps    map[string]*AppSignIn // by upstream
 }
 
 // methods are the actions of one path.
@@ -65,7 +70,10 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Options: o, pages: pages, origins: http.NewCrossOriginProtection()}
+	s := &Server{Options: o, pages: pages, origins: http.NewCrossOriginProtection(), apps: map[string]*AppSignIn{}}
+	for _, a := range o.Apps {
+		s.apps[a.Name] = &AppSignIn{app: a, server: s}
+	}
 	s.routes = s.routeTable()
 	return s, nil
 }
@@ -83,6 +91,7 @@ func (s *Server) routeTable() map[string]methods {
 		"/logout":         {"GET": s.showLogout, "POST": s.postLogout},
 		signedInPath:      {"GET": s.showSignedIn},
 		keptPath:          {"GET": s.showKept, "POST": s.form(s.postDropKept)},
+		appPasswordPath:   {"GET": s.showAppPassword, "POST": s.form(s.postAppPassword)},
 
 		"/account/recovery-codes": {"POST": s.form(s.postNewCodes)},
 		"/account/disable-2fa":    {"POST": s.form(s.postDisable)},

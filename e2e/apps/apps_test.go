@@ -22,6 +22,8 @@ type realApp struct {
 	Address string // where it is here
 	Dir     string // where it may write
 	flaw    string // a script of the package that has an error of its own; empty: none
+
+	phone *harness.Authenticator // alice's, once she has signed in
 }
 
 // The sections of every page.
@@ -111,7 +113,7 @@ func (a *realApp) signIn(b *harness.Browser, host, path string) *harness.Tab {
 	p.Forgive(a.flaw)
 	p.Visit(path)
 	p.GivePassword("alice", harness.Password)
-	p.SetUp()
+	a.phone = p.SetUp()
 	return p
 }
 
