@@ -42,6 +42,9 @@ type App struct {
 	Transport http.RoundTripper     // carries requests to this app and nowhere else; answers are as a browser of the gateway's would see them
 	Home      func(u string) string // gives the browsers' spelling of a URL under the app's own address, and any other as it stands; nil: no app writes one
 	Now       func() time.Time      // the clock by which cookies expire
+	// Header is sent along with each request, so that the app takes the person's browser for the one that signed in: there
+	// are apps that tie a session to the browser's User-Agent. nil: nothing but what a request needs.
+	Header http.Header
 }
 
 // Result is what an accepted sign-in leaves for the person's browser.

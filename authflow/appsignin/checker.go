@@ -13,18 +13,18 @@ import (
 // probeFor is how long an app that was seen to refuse a password is trusted to go on with it.
 const probeFor = time.Hour
 
-// Probe tries a name and a password that nobody has, both random. It returns nil where the app refuses them. Otherwise the
-// error says what the app answered: [ErrUnclear] where it takes them or success and failure cannot be told apart, and the
-// other errors of [Method.SignIn].
-func Probe(ctx context.Context, method Method, app App) error {
-	_, err := method.SignIn(ctx, app, "nobody-"+strings.ToLower(rand.Text()[:10]), rand.Text())
+// Probe tries a name and a password that nobody has, both random, and says what the app answered. The error is nil where
+// the app refuses them: [ErrUnclear] where it takes them or success and failure cannot be told apart, and else as that of
+// [Method.SignIn].
+func Probe(ctx context.Context, method Method, app App) (saw string, err error) {
+	_, err = method.SignIn(ctx, app, "nobody-"+strings.ToLower(rand.Text()[:10]), rand.Text())
 	switch {
 	case err == nil:
-		return fmt.Errorf("%s: %w: it was asked about a name and a password that nobody has, and took them; say in success and failure what it answers", app.Name, ErrUnclear)
+		return "", fmt.Errorf("%s: %w: it was asked about a name and a password that nobody has, and took them; say in success and failure what it answers", app.Name, ErrUnclear)
 	case errors.Is(err, ErrRefused):
-		return nil
+		return err.Error(), nil
 	}
-	return err
+	return "", err
 }
 
 // Limits bound the work of a [Checker]. A field that is 0 has its default.
@@ -137,7 +137,7 @@ func (c *Checker) trust(ctx context.Context, app App) error {
 	if app.Now().Before(c.trusted) {
 		return nil
 	}
-	if err := Probe(ctx, c.method, app); err != nil {
+	if _, err := Probe(ctx, c.method, app); err != nil {
 		return fmt.Errorf("a yes was not believed: %w", err)
 	}
 	c.trusted = app.Now().Add(probeFor)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
@@ -53,8 +54,9 @@ func (x *exchange) send(ctx context.Context, method string, to *url.URL, header 
 	if err != nil {
 		return nil, x.unclear(said, "is no request that can be sent")
 	}
-	req.Header = header.Clone()
-	req.Header.Set("User-Agent", "Sallyport")
+	req.Header = http.Header{"User-Agent": {"Sallyport"}}
+	maps.Copy(req.Header, x.app.Header)
+	maps.Copy(req.Header, header)
 	req.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.5")
 	req.Header.Set("Accept-Encoding", "identity")
 	var cookies []string
