@@ -12,11 +12,12 @@ import (
 
 func TestAProbeIsRefusedByAnAppThatLooksAtPasswords(t *testing.T) {
 	form, basic := startApp(t).ordinary(), startApp(t).withBasic(401, 401)
-	if err := Probe(t.Context(), &Form{Page: "/login"}, form.App); err != nil {
-		t.Error(err)
+	saw, err := Probe(t.Context(), &Form{Page: "/login"}, form.App)
+	if err != nil || saw != "wiki: the app refuses this name and password: POST /login answered 200 with a login form and no new cookie" {
+		t.Errorf("got %q, %v", saw, err)
 	}
-	if err := Probe(t.Context(), &Basic{Probe: "/me"}, basic.App); err != nil {
-		t.Error(err)
+	if saw, err := Probe(t.Context(), &Basic{Probe: "/me"}, basic.App); err != nil || !strings.Contains(saw, "GET /me answered 401") {
+		t.Errorf("got %q, %v", saw, err)
 	}
 	if name := form.posted.Get("u"); len(name) != len("nobody-0123456789") || name != strings.ToLower(name) || len(form.posted.Get("p")) < 20 {
 		t.Errorf("asked as %v", form.posted)
@@ -39,13 +40,13 @@ func TestAProbeSaysWhatIsWrongWithTheConfiguration(t *testing.T) {
 			if c.form.Page == "" {
 				c.form.Page = "/login"
 			}
-			if err := Probe(t.Context(), &c.form, a.App); !errors.Is(err, ErrUnclear) || !strings.Contains(err.Error(), c.want) {
+			if saw, err := Probe(t.Context(), &c.form, a.App); saw != "" || !errors.Is(err, ErrUnclear) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
 		})
 	}
 	open := startApp(t).withBasic(401, 200)
-	if err := Probe(t.Context(), &Basic{Probe: "/me"}, open.App); !errors.Is(err, ErrUnclear) {
+	if _, err := Probe(t.Context(), &Basic{Probe: "/me"}, open.App); !errors.Is(err, ErrUnclear) {
 		t.Errorf("Basic that takes anything: %v", err)
 	}
 }

@@ -39,6 +39,17 @@ func TestAFormSignsAPersonIn(t *testing.T) {
 	}
 }
 
+func TestThePersonsBrowserIsNamedWhereItIsKnown(t *testing.T) {
+	a := startApp(t).ordinary()
+	a.Header = http.Header{"User-Agent": {"Browser/1"}, "Accept-Language": {"de"}}
+	if _, err := (&Form{Page: "/login"}).SignIn(t.Context(), a.App, "alice", rightPassword); err != nil {
+		t.Error(err)
+	}
+	if a.sent.Get("User-Agent") != "Browser/1" || a.sent.Get("Accept-Language") != "de" || a.sent.Get("Referer") == "" {
+		t.Errorf("sent %v", a.sent)
+	}
+}
+
 func TestAWrongPasswordIsRefusedInWords(t *testing.T) {
 	a := startApp(t).ordinary()
 	_, err := (&Form{Page: "/login"}).SignIn(t.Context(), a.App, "alice", "wrong")
