@@ -11,6 +11,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
@@ -29,7 +30,7 @@ type Tab struct {
 
 	Mu       sync.Mutex
 	forgiven string   // the name of an app's script that has an error of its own; empty: none
-	Troubles []string // script errors, broken security policies, requests to other hosts
+	Troubles []string // script errors, broken security policies, requests to other hosts, dialogs
 }
 
 func StartBrowser(t *testing.T) *Browser {
@@ -118,6 +119,8 @@ func (p *Tab) listen(event any) {
 		if u, err := url.Parse(e.Request.URL); err != nil || (u.Scheme != "data" && u.Scheme != "blob" && "http://"+u.Host != p.URL) {
 			trouble = "a request to " + e.Request.URL
 		}
+	case *page.EventJavascriptDialogOpening: // until somebody answers it, the tab does nothing at all
+		trouble = "a dialog: " + e.Message
 	}
 	if trouble != "" {
 		p.Mu.Lock()
