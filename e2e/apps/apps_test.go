@@ -22,6 +22,8 @@ type realApp struct {
 	Address string // where it is here
 	Dir     string // where it may write
 	flaw    string // a script of the package that has an error of its own; empty: none
+
+	phone *harness.Authenticator // alice's, once she has signed in
 }
 
 // The sections of every page.
@@ -97,27 +99,36 @@ func (a *realApp) arguments() []string {
 	return strings.Fields(words)
 }
 
-// signIn starts the gateway that the section configures, and has alice come to a path of the app's by way of the
-// gateway's pages, with a password and an authenticator.
-func (a *realApp) signIn(b *harness.Browser, host, path string) *harness.Tab {
+// startGateway starts the gateway that the section configures.
+func (a *realApp) startGateway() *harness.Gateway {
 	a.t.Helper()
 	_, upstreams, found := strings.Cut(a.block("yaml"), "upstreams:\n")
 	if !found {
 		a.t.Fatal("the section's YAML has no upstreams")
 	}
-	g := harness.StartGateway(a.t, harness.Settings{Upstreams: upstreams})
-	p := b.Open(a.t, fmt.Sprintf("http://%s:%s", host, harness.Port(a.t, g.Address)))
+	return harness.StartGateway(a.t, harness.Settings{Upstreams: upstreams})
+}
+
+// signIn starts the gateway, and has alice come to a path of the app's by way of its pages, with a password and an
+// authenticator.
+func (a *realApp) signIn(b *harness.Browser, host, path string) *harness.Tab {
+	a.t.Helper()
+	p := b.Open(a.t, fmt.Sprintf("http://%s:%s", host, harness.Port(a.t, a.startGateway().Address)))
 	p.Forgive(a.flaw)
 	p.Visit(path)
 	p.GivePassword("alice", harness.Password)
-	p.SetUp()
+	a.phone = p.SetUp()
 	return p
 }
 
 // write puts a file into the app's folder.
 func (a *realApp) write(name, content string) {
 	a.t.Helper()
-	if err := os.WriteFile(filepath.Join(a.Dir, name), []byte(content), 0o600); err != nil {
+	path := filepath.Join(a.Dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		a.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		a.t.Fatal(err)
 	}
 }
