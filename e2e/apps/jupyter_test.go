@@ -37,6 +37,9 @@ func TestJupyterWorksBehindTheGateway(t *testing.T) {
 				t.Errorf("the terminal shows %q", screen)
 			}
 			p.Visit(c.base + "notebooks/sum.ipynb")
+			if !harness.JS[bool](p, `document.querySelector('head > script[src*="/auth/static/guard"]') !== null`) {
+				t.Error("the notebook's page is without the session guard")
+			}
 			runCell(p)
 
 			p.Forgive("custom/custom.css") // asked for by the page that says goodbye, when nobody is signed in any more
