@@ -49,7 +49,7 @@ func TestJupyterWorksBehindTheGateway(t *testing.T) {
 			}
 			p.Visit(c.base)
 			if !strings.HasPrefix(p.Path(), "/auth/login?") {
-				t.Errorf("after its own sign-out the way in leads to %s", p.Path())
+				t.Fatalf("after its own sign-out the way in leads to %s", p.Path())
 			}
 			p.GivePassword("alice", harness.Password)
 			p.GiveCode(a.phone.Code())
@@ -98,8 +98,9 @@ func runCell(p *harness.Tab) {
 		return harness.JS[bool](p, `!!window.Jupyter?.notebook?.kernel?.info_reply?.status`)
 	})
 	p.Click(`button[data-jupyter-action="jupyter-notebook:run-cell-and-select-next"]`)
+	// It runs until the kernel has said so, after the output; saved before, the notebook would differ again.
 	harness.Eventually(p.T, "the cell has been run", func() bool {
-		return strings.Contains(harness.JS[string](p, `document.querySelector(".output_area")?.textContent ?? ""`), "42")
+		return strings.Contains(harness.JS[string](p, `document.querySelector(".code_cell:not(.running) .output_area")?.textContent ?? ""`), "42")
 	})
 	if !harness.JS[bool](p, `Jupyter.notebook.save_notebook().then(() => !Jupyter.notebook.dirty)`) {
 		p.T.Error("the notebook is not saved")
