@@ -32,6 +32,10 @@ upstreams:
     strip_path: true
     request_headers: { set: { X-Tag: gate } }
     access: { policy: bypass }
+  - name: left
+    hosts: [left.example.com]
+    url: http://127.0.0.1:3000
+    sign_out: { path: "/*?do=logout" }
 `
 
 func TestExplainSaysWhatARequestMeetsAndWhatIsDecided(t *testing.T) {
@@ -63,9 +67,11 @@ func TestExplainSaysWhatARequestMeetsAndWhatIsDecided(t *testing.T) {
 		{"/ADMIN/x --user alice --method post", 0, []string{"POST", "lets nobody through"}},
 		{"/a%2fb --user alice", 0, []string{"refused with 400: the path holds an encoded slash"}},
 		{"https://elsewhere.example.com/", 1, []string{"refused with 404", "no upstream has this host", "no upstream takes this request"}},
+		{"https://files.example.com/elsewhere --user alice", 1, []string{"refused with 404", "no upstream has this path", "no upstream takes this request"}},
 		{"https://fronted.example.com/ --user alice", 0, []string{"upstream   fronted", "only forward-auth"}},
 		{"https://files.example.com/files/a", 0, []string{"upstream   files", "forwarded  http://localhost/a\n", "Host: localhost", "X-Forwarded-Prefix: /files", "X-Tag: gate"}},
 		{"https://files.example.com/files", 0, []string{"upstream   files", "redirected to /files/"}},
+		{"https://left.example.com/doku.php?id=a&do=logout --user alice", 0, []string{"sign-out   the gateway's session ends too", "forwarded  http://127.0.0.1:3000/doku.php?id=a&do=logout"}},
 		{"/auth/login", 0, []string{"answered by the gateway itself"}},
 		{"/x --user nobody", 2, []string{"no user \"nobody\""}},
 		{"/x --ip here", 2, []string{"want an IP address"}},

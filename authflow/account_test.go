@@ -142,6 +142,43 @@ func TestAnAuthenticatorIsReplacedOnlyWithAFreshSecondFactor(t *testing.T) {
 	}
 }
 
+func TestAReplacementIsConfirmedOnlyWhileItsSecondFactorIsFresh(t *testing.T) {
+	for name, provedBy := range map[string]func(f *fixture, secret string) *Proof{
+		"the session's": func(*fixture, string) *Proof { return nil },
+		"a code of its own, the session's being stale": func(f *fixture, secret string) *Proof {
+			f.pass(10 * time.Minute)
+			return &Proof{TOTP: f.code(secret, 0)}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, true)
+			begun := f.clock() // when the session's second factor is given
+			secret, out := f.enrolled("alice")
+			proof := provedBy(f, secret)
+			if proof != nil {
+				begun = f.clock()
+			}
+			cur := f.current(out)
+			e, client := Enroller{Current: cur}, here
+			client.Session = cur.Session
+			handed, err := f.BeginEnrolment(t.Context(), e, proof, "", true, here)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.pass(begun.Add(f.Settings.FreshFor + time.Second).Sub(f.clock()))
+			_, err = f.ConfirmEnrolment(t.Context(), e, Confirmation{Code: f.code(handed.Secret, 0)}, client)
+			f.wants(err, ErrReauthenticate, "a second after fresh_for")
+			if _, err := f.second(f.challenged("alice"), f.code(secret, 0)); err != nil {
+				t.Errorf("the authenticator that was to stay: %v", err)
+			}
+			f.pass(-time.Second)
+			if _, err := f.ConfirmEnrolment(t.Context(), e, Confirmation{Code: f.code(handed.Secret, 0)}, client); err != nil {
+				t.Errorf("at the end of fresh_for: %v", err)
+			}
+		})
+	}
+}
+
 func TestDisablingNeedsAFreshSecondFactorAndPolicyToAllowIt(t *testing.T) {
 	f := newFixture(t, true)
 	_, out := f.enrolled("alice")

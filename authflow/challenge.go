@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sallyport/authflow/audit"
+	"sallyport/authflow/seal"
 	"sallyport/authflow/session"
 	"sallyport/authflow/store"
 	"sallyport/authflow/throttle"
@@ -48,9 +49,9 @@ type challenge struct {
 	Subject string `json:"sub"`
 	Stamp   string `json:"stamp"`           // as in a session
 	Enrol   bool   `json:"enrol,omitempty"` // waits for an enrolment, and a code opens nothing
-	// Replaces says that an authenticator is in force which the enrolment may replace, a fresh second factor
-	// having been given.
-	Replaces bool `json:"replaces,omitempty"`
+	// ProvedAt is when a second factor was given that lets the enrolment replace the authenticator in force, in
+	// Unix seconds; 0: none was in force.
+	ProvedAt int64 `json:"proved,omitempty"`
 	// Session is the key of the session that is raised; empty where the sign-in began with a password.
 	Session  string   `json:"session,omitempty"`
 	Remember bool     `json:"keep,omitempty"`
@@ -58,7 +59,12 @@ type challenge struct {
 	EndsAt   int64    `json:"end"`
 	Tried    [][]byte `json:"tried,omitempty"`  // digests of the codes that were looked at
 	Secret   []byte   `json:"secret,omitempty"` // sealed: the TOTP secret handed out, not in force yet
+	// Password is what the sign-in began with, where some app needs it afterwards, sealed under the temp token.
+	Password []byte `json:"pw,omitempty"`
 }
+
+// replaces says whether the enrolment is of another authenticator, in the place of the one in force.
+func (c *challenge) replaces() bool { return c.ProvedAt != 0 }
 
 func (c *challenge) encode(now time.Time) ([]byte, time.Duration) {
 	raw, err := json.Marshal(c)
@@ -83,10 +89,13 @@ func (f *Flow) readChallenge(raw []byte) (*challenge, error) {
 	return c, nil
 }
 
-// challengeUser stores a challenge under a new token.
-func (f *Flow) challengeUser(ctx context.Context, user users.User, c challenge, step Step) (*Outcome, error) {
+// challengeUser stores a challenge under a new token. plain is the password that the sign-in began with, or empty.
+func (f *Flow) challengeUser(ctx context.Context, user users.User, c challenge, step Step, plain string) (*Outcome, error) {
 	var token ChallengeToken
 	rand.Read(token[:]) // never fails (crypto/rand)
+	if plain != "" && f.need(user) != NotNeeded {
+		c.Password = seal.Under(token[:], []byte(plain), user.Subject, fieldPassword)
+	}
 	raw, life := c.encode(f.Now())
 	if err := f.KV.Put(ctx, token.record(), raw, life); err != nil {
 		return nil, fmt.Errorf("store challenge: %w", err)
@@ -107,7 +116,7 @@ func (f *Flow) ChallengeSession(ctx context.Context, cur *Current, returnTo stri
 	return f.challengeUser(ctx, cur.User, challenge{
 		Subject: cur.User.Subject, Stamp: cur.User.Stamp, Session: cur.Session.Key, Return: returnTo,
 		EndsAt: f.Now().Add(f.Settings.ChallengeLifetime).Unix(),
-	}, StepCode)
+	}, StepCode, "")
 }
 
 // Pending describes an open challenge to the page that asks for it.
@@ -144,7 +153,7 @@ func (f *Flow) openChallenge(ctx context.Context, record string) (*challenge, us
 	if err != nil {
 		return nil, users.User{}, err
 	}
-	user, ok := f.Users.BySubject(c.Subject)
+	user, ok := f.bySubject(c.Subject)
 	if !ok || user.Disabled || user.Stamp != c.Stamp {
 		return nil, users.User{}, ErrNoChallenge
 	}
@@ -194,8 +203,9 @@ func (f *Flow) countCode(ctx context.Context, subject string, client Client) err
 }
 
 // finish takes a challenge away in one atomic step and signs its user in with two factors. Of two calls that
-// both gave the right answer, one finishes it.
-func (f *Flow) finish(ctx context.Context, record string, user users.User, c *challenge, client Client) (*Outcome, error) {
+// both gave the right answer, one finishes it. token is its temp token, nil where the enrolment of somebody signed in
+// is finished.
+func (f *Flow) finish(ctx context.Context, record string, token *ChallengeToken, user users.User, c *challenge, client Client) (*Outcome, error) {
 	err := f.KV.Update(ctx, record, func(raw []byte) ([]byte, time.Duration, error) {
 		_, err := f.readChallenge(raw)
 		return nil, 0, err
@@ -203,21 +213,21 @@ func (f *Flow) finish(ctx context.Context, record string, user users.User, c *ch
 	if err != nil {
 		return nil, err
 	}
-	return f.signIn(ctx, user, c, client, true)
+	plain := ""
+	if token != nil && c.Password != nil {
+		opened, err := seal.OpenUnder(token[:], c.Password, user.Subject, fieldPassword)
+		if err != nil {
+			return nil, err
+		}
+		plain = string(opened)
+	}
+	return f.signIn(ctx, user, c, client, true, plain)
 }
 
-// signIn begins a session for a sign-in that has all it needs, or raises the one that it began from.
-func (f *Flow) signIn(ctx context.Context, user users.User, c *challenge, client Client, second bool) (*Outcome, error) {
-	now := f.Now()
-	s := session.Session{
-		Subject: user.Subject, Stamp: user.Stamp, AMR: []string{"pwd"}, Bearer: client.Bearer,
-		EndsAt: now.Add(f.Settings.Lifetime).Unix(), IdleFor: int64(f.Settings.IdleTimeout / time.Second),
-		Address: client.Address.String(), UserAgent: clip(client.UserAgent, 256),
-	}
-	if c.Remember {
-		s.Remembered = true
-		s.EndsAt, s.IdleFor = now.Add(f.Settings.RememberFor).Unix(), int64(f.Settings.RememberFor/time.Second)
-	}
+// signIn begins a session for a sign-in that has all it needs, or raises the one that it began from. plain is the
+// password that it began with, or empty.
+func (f *Flow) signIn(ctx context.Context, user users.User, c *challenge, client Client, second bool, plain string) (*Outcome, error) {
+	s := f.newSession(user, c, client)
 	old := client.Session
 	if c.Session != "" {
 		// The session that is raised must be the one that this browser still has.
@@ -226,20 +236,22 @@ func (f *Flow) signIn(ctx context.Context, user users.User, c *challenge, client
 		}
 		s = *old
 		s.Bearer = old.Bearer || client.Bearer
+		plain, _ = f.OwnPassword(old, client.Token)
 	}
 	if second {
-		s.AMR, s.SecondFactorAt = []string{"pwd", "otp"}, now.Unix()
+		s.AMR, s.SecondFactorAt = []string{"pwd", "otp"}, f.Now().Unix()
 	}
+	out := &Outcome{Step: StepDone, User: user, Return: c.Return, RecoveryLeft: -1, Token: session.NewToken()}
+	out.Password, s.Password = f.passwordFor(user, out.Token, plain)
 	var err error
-	out := &Outcome{Step: StepDone, User: user, Return: c.Return, RecoveryLeft: -1}
 	if c.Session != "" {
-		out.Token, out.Session, err = f.Sessions.Replace(ctx, old, s)
+		out.Session, err = f.Sessions.Replace(ctx, old, out.Token, s)
 	} else {
 		if old != nil {
 			err = f.Sessions.Revoke(ctx, old)
 		}
 		if err == nil {
-			out.Token, out.Session, err = f.Sessions.Start(ctx, s)
+			out.Session, err = f.Sessions.Start(ctx, out.Token, s)
 		}
 	}
 	if err != nil {
@@ -254,6 +266,21 @@ func (f *Flow) signIn(ctx context.Context, user users.User, c *challenge, client
 	}
 	f.Trail.Record(ctx, audit.Event{Kind: kind, Subject: user.Subject, Address: client.Address})
 	return out, nil
+}
+
+// newSession is what a sign-in of one factor has earned.
+func (f *Flow) newSession(user users.User, c *challenge, client Client) session.Session {
+	now := f.Now()
+	s := session.Session{
+		Subject: user.Subject, Stamp: user.Stamp, AMR: []string{"pwd"}, Bearer: client.Bearer,
+		EndsAt: now.Add(f.Settings.Lifetime).Unix(), IdleFor: int64(f.Settings.IdleTimeout / time.Second),
+		Address: client.Address.String(), UserAgent: clip(client.UserAgent, 256),
+	}
+	if c.Remember {
+		s.Remembered = true
+		s.EndsAt, s.IdleFor = now.Add(f.Settings.RememberFor).Unix(), int64(f.Settings.RememberFor/time.Second)
+	}
+	return s
 }
 
 // clip cuts s to at most n bytes, at a character's end.

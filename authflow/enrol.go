@@ -12,6 +12,7 @@ import (
 
 	"sallyport/authflow/audit"
 	"sallyport/authflow/recovery"
+	"sallyport/authflow/session"
 	"sallyport/authflow/totp"
 	"sallyport/authflow/users"
 )
@@ -46,7 +47,7 @@ func (e Enroller) record() string {
 
 // BeginEnrolment hands out a secret. With renew it is always a new one, and the one handed out before can
 // no longer be confirmed; without, a page that is loaded again shows the same. To replace an authenticator
-// a fresh second factor is needed, in the session or as proof.
+// a fresh second factor is needed, in the session or as proof, and still when it is confirmed.
 func (f *Flow) BeginEnrolment(ctx context.Context, e Enroller, proof *Proof, returnTo string, renew bool, client Client) (*Enrolment, error) {
 	c, user, err := f.enroller(ctx, e, proof, client)
 	if err != nil {
@@ -62,7 +63,7 @@ func (f *Flow) BeginEnrolment(ctx context.Context, e Enroller, proof *Proof, ret
 		case err != nil:
 			return nil, 0, err
 		}
-		current.Replaces = c.Replaces
+		current.ProvedAt = c.ProvedAt
 		if returnTo != "" {
 			current.Return = returnTo
 		}
@@ -86,7 +87,7 @@ func (f *Flow) BeginEnrolment(ctx context.Context, e Enroller, proof *Proof, ret
 	}
 	return &Enrolment{
 		Secret: secret, URL: totp.URL(secret, f.Settings.Issuer, account), Account: account, User: user,
-		Replacing: c.Replaces, Forced: e.Challenge != nil, Invite: f.Settings.InviteOnly && !c.Replaces, Return: c.Return,
+		Replacing: c.replaces(), Forced: e.Challenge != nil, Invite: f.Settings.InviteOnly && !c.replaces(), Return: c.Return,
 	}, nil
 }
 
@@ -105,15 +106,20 @@ func (f *Flow) enroller(ctx context.Context, e Enroller, proof *Proof, client Cl
 	if err != nil {
 		return nil, user, err
 	}
+	c = &challenge{
+		Subject: user.Subject, Stamp: user.Stamp, Enrol: true, Session: e.Current.Session.Key,
+		EndsAt: f.Now().Add(enrollingFor).Unix(),
+	}
 	if a.enrolled() {
 		if err := f.confirm(ctx, e.Current, proof, client); err != nil {
 			return nil, user, err
 		}
+		c.ProvedAt = e.Current.Session.SecondFactorAt
+		if proof != nil {
+			c.ProvedAt = f.Now().Unix()
+		}
 	}
-	return &challenge{
-		Subject: user.Subject, Stamp: user.Stamp, Enrol: true, Session: e.Current.Session.Key,
-		EndsAt: f.Now().Add(enrollingFor).Unix(), Replaces: a.enrolled(),
-	}, user, nil
+	return c, user, nil
 }
 
 // Confirmation is the first code of a new authenticator.
@@ -125,7 +131,8 @@ type Confirmation struct {
 
 // ConfirmEnrolment puts the secret last handed out into force, where the code is right, and makes the
 // recovery codes. A sign-in that waited is finished by it; somebody who is signed in gets a new session of
-// two factors. Their other sessions end.
+// two factors. Their other sessions end. A replacement that is confirmed too long after its second factor is
+// [ErrReauthenticate]: who finds an enrolment open in somebody's browser must not be able to finish it.
 func (f *Flow) ConfirmEnrolment(ctx context.Context, e Enroller, given Confirmation, client Client) (*Outcome, error) {
 	record := e.record()
 	c, user, err := f.openChallenge(ctx, record)
@@ -136,6 +143,8 @@ func (f *Flow) ConfirmEnrolment(ctx context.Context, e Enroller, given Confirmat
 		return nil, err
 	case !c.Enrol:
 		return nil, ErrNoChallenge
+	case c.replaces() && !session.Fresh(c.ProvedAt, f.Settings.FreshFor, f.Now()):
+		return nil, ErrReauthenticate
 	}
 	secret, err := f.Keys.Open(c.Secret, user.Subject, fieldTOTP)
 	if err != nil {
@@ -155,7 +164,7 @@ func (f *Flow) ConfirmEnrolment(ctx context.Context, e Enroller, given Confirmat
 	if err != nil {
 		return nil, err
 	}
-	out, err := f.finish(ctx, record, user, c, client)
+	out, err := f.finish(ctx, record, e.Challenge, user, c, client)
 	if err != nil {
 		return nil, err
 	}
@@ -200,14 +209,14 @@ func (f *Flow) matchFirst(ctx context.Context, e Enroller, record string, user u
 // putInForce writes a confirmed authenticator and says whether it replaced one. An enrolment that was not
 // begun as a replacement does not overwrite an authenticator that was set up meanwhile.
 func (f *Flow) putInForce(ctx context.Context, c *challenge, user users.User, invite string, next authenticator) (replaced bool, err error) {
-	if !c.Replaces && f.Settings.InviteOnly {
+	if !c.replaces() && f.Settings.InviteOnly {
 		if err := f.spendInvite(ctx, user.Subject, invite); err != nil {
 			return false, err
 		}
 	}
 	err = f.updateAuthenticator(ctx, user.Subject, func(a *authenticator) error {
 		replaced = a.enrolled()
-		if replaced && !c.Replaces {
+		if replaced && !c.replaces() {
 			return ErrAlreadyEnrolled
 		}
 		*a = next

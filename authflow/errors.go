@@ -29,6 +29,8 @@ var (
 	ErrAlreadyEnrolled = errors.New("authflow: an authenticator is enrolled already")
 	// ErrNoEnrolment says that a code came to confirm a secret that was not handed out.
 	ErrNoEnrolment = errors.New("authflow: no enrolment is under way")
+	// ErrPasswordElsewhere says that a password is not the gateway's to change.
+	ErrPasswordElsewhere = errors.New("authflow: the password is kept elsewhere")
 	// ErrInvite says that a first enrolment needs an invitation, and the one given is not good.
 	ErrInvite = errors.New("authflow: not a valid invitation")
 )

@@ -66,8 +66,12 @@ type Flow struct {
 	Throttle  *throttle.Throttle
 	Trail     *audit.Trail
 	Policy    Policy
-	Now       func() time.Time
-	Settings  Settings
+	// Sources are asked about a password in their order; a nil entry is Users. None at all: Users alone.
+	Sources []*Source
+	// PasswordNeed says for how long a person's own password is needed after it was checked. nil: for nobody's.
+	PasswordNeed func(users.User) Need
+	Now          func() time.Time
+	Settings     Settings
 }
 
 // Client is where a request came from.
@@ -77,7 +81,9 @@ type Client struct {
 	// Device is what the browser's device cookie carried; nil where it has none. See [Flow.Password].
 	Device []byte
 	// Session is the session that the browser came with, which a new sign-in ends; nil where there is none.
+	// Token is the one that opened it.
 	Session *session.Session
+	Token   session.Token
 	// Bearer asks for a session that access tokens open instead of a cookie.
 	Bearer bool
 }
@@ -130,6 +136,8 @@ type Outcome struct {
 	// Session and Token are set with [StepDone].
 	Session *session.Session
 	Token   session.Token
+	// Password is the person's own, with [StepDone] after a sign-in, where some app needs it. It is a secret.
+	Password string
 	// Challenge is set with [StepCode] and [StepEnrol].
 	Challenge ChallengeToken
 	// Return is where the person was going when the sign-in began; the caller checked it then.

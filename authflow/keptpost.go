@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"sallyport/authflow/audit"
 	"sallyport/authflow/seal"
 	"sallyport/authflow/session"
 	"sallyport/authflow/store"
@@ -60,10 +61,12 @@ func MayKeep(device []byte, id *session.Identity) bool {
 	return len(device) == deviceOwner+deviceID
 }
 
-// KeepPost puts a post aside, for the person and the browser that device names; see [MayKeep]. The body is
-// written before the list that names it, so that a crash between the two leaves nothing but records that expire.
-func (f *Flow) KeepPost(ctx context.Context, device []byte, post Post) error {
-	shelf := shelf{owner: string(device[:deviceOwner]), name: base64.RawURLEncoding.EncodeToString(device[deviceOwner:])}
+// KeepPost puts a post aside, for the person and the browser that the client's device names; see [MayKeep]. subject
+// is who is signed in, for the audit trail alone; empty: nobody. The body is written before the list that names it,
+// so that a crash between the two leaves nothing but records that expire.
+func (f *Flow) KeepPost(ctx context.Context, subject string, post Post, client Client) error {
+	owner, name := client.Device[:deviceOwner], client.Device[deviceOwner:]
+	shelf := shelf{owner: string(owner), name: base64.RawURLEncoding.EncodeToString(name)}
 	now := f.Now()
 	kept := KeptPost{
 		Token: rand.Text(), Host: post.Host, Target: post.Target, ContentType: post.ContentType, Referer: post.Referer,
@@ -75,10 +78,20 @@ func (f *Flow) KeepPost(ctx context.Context, device []byte, post Post) error {
 			return fmt.Errorf("keep a form post: %w", err)
 		}
 	}
-	return f.changeShelf(ctx, shelf, func(posts []KeptPost) ([]KeptPost, error) {
+	dropped := 0
+	err := f.changeShelf(ctx, shelf, func(posts []KeptPost) ([]KeptPost, error) {
 		posts = append(posts, kept)
-		return posts[max(0, len(posts)-keptPerBrowser):], nil
+		dropped = max(0, len(posts)-keptPerBrowser)
+		return posts[dropped:], nil
 	})
+	if err != nil {
+		return err
+	}
+	f.Trail.Record(ctx, audit.Event{Kind: audit.FormKept, Subject: subject, Address: client.Address})
+	if dropped > 0 {
+		f.Trail.Record(ctx, audit.Event{Kind: audit.FormDropped, Subject: subject, Address: client.Address, Reason: "too many are kept"})
+	}
+	return nil
 }
 
 // KeptPosts returns what waits for this person in this browser, the oldest first.
@@ -98,13 +111,13 @@ func (f *Flow) KeptPosts(ctx context.Context, subject string, device []byte) ([]
 }
 
 // TakePost returns the post that token names, if it was sent to this very host and target, and takes it out of the
-// store in one atomic step: of two calls one gets it, the other [ErrNotKept].
-func (f *Flow) TakePost(ctx context.Context, subject string, device []byte, token, host, target string) (*Post, error) {
-	shelf, ok := shelfOf(device, subject)
+// store in one atomic step, for the caller to send: of two calls one gets it, the other [ErrNotKept].
+func (f *Flow) TakePost(ctx context.Context, subject, token, host, target string, client Client) (*Post, error) {
+	shelf, ok := shelfOf(client.Device, subject)
 	if !ok {
 		return nil, ErrNotKept
 	}
-	posts, err := f.KeptPosts(ctx, subject, device)
+	posts, err := f.KeptPosts(ctx, subject, client.Device)
 	if err != nil {
 		return nil, err
 	}
@@ -123,16 +136,17 @@ func (f *Flow) TakePost(ctx context.Context, subject string, device []byte, toke
 	}
 	// What is not deleted now opens for nobody any more and expires.
 	_ = f.KV.Delete(ctx, kept.records()...)
+	f.Trail.Record(ctx, audit.Event{Kind: audit.FormSent, Subject: subject, Address: client.Address})
 	return &Post{Host: kept.Host, Target: kept.Target, ContentType: kept.ContentType, Referer: kept.Referer, Body: body}, nil
 }
 
 // DropPost forgets a kept post of this person and browser, or returns [ErrNotKept].
-func (f *Flow) DropPost(ctx context.Context, subject string, device []byte, token string) error {
-	shelf, ok := shelfOf(device, subject)
+func (f *Flow) DropPost(ctx context.Context, subject, token string, client Client) error {
+	shelf, ok := shelfOf(client.Device, subject)
 	if !ok {
 		return ErrNotKept
 	}
-	posts, err := f.KeptPosts(ctx, subject, device)
+	posts, err := f.KeptPosts(ctx, subject, client.Device)
 	if err != nil {
 		return err
 	}
@@ -143,6 +157,7 @@ func (f *Flow) DropPost(ctx context.Context, subject string, device []byte, toke
 	if err := f.removeKept(ctx, shelf, token); err != nil {
 		return err
 	}
+	f.Trail.Record(ctx, audit.Event{Kind: audit.FormDropped, Subject: subject, Address: client.Address})
 	return f.KV.Delete(ctx, posts[i].records()...)
 }
 

@@ -3,10 +3,14 @@ package authflow
 import (
 	"bytes"
 	"errors"
+	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"sallyport/authflow/audit"
 	"sallyport/authflow/session"
 )
 
@@ -21,10 +25,17 @@ func draft(size int) Post {
 	return Post{Host: "wiki.test", Target: "/edit?page=a", ContentType: "multipart/form-data; boundary=x", Referer: "http://wiki.test/edit", Body: body}
 }
 
+// with is a client that sends a device cookie.
+func with(device []byte) Client {
+	client := here
+	client.Device = device
+	return client
+}
+
 // keep keeps a post and returns its token.
 func (f *fixture) keep(device []byte, subject string, post Post) string {
 	f.Helper()
-	if err := f.KeepPost(f.Context(), device, post); err != nil {
+	if err := f.KeepPost(f.Context(), subject, post, with(device)); err != nil {
 		f.Fatal(err)
 	}
 	posts := f.kept(subject, device)
@@ -44,7 +55,7 @@ func (f *fixture) kept(subject string, device []byte) []KeptPost {
 }
 
 func (f *fixture) take(subject string, device []byte, token string) (*Post, error) {
-	return f.TakePost(f.Context(), subject, device, token, "wiki.test", "/edit?page=a")
+	return f.TakePost(f.Context(), subject, token, "wiki.test", "/edit?page=a", with(device))
 }
 
 func TestAKeptPostComesBackByteForByteAndOnce(t *testing.T) {
@@ -114,11 +125,11 @@ func TestAKeptPostIsForOnePersonOneBrowserAndOneAddress(t *testing.T) {
 		}
 		_, err := f.take(who.subject, who.device, token)
 		f.wants(err, ErrNotKept, name)
-		f.wants(f.DropPost(t.Context(), who.subject, who.device, token), ErrNotKept, name+", dropping")
+		f.wants(f.DropPost(t.Context(), who.subject, token, with(who.device)), ErrNotKept, name+", dropping")
 	}
-	_, err := f.TakePost(t.Context(), alice, device, token, "shop.test", "/edit?page=a")
+	_, err := f.TakePost(t.Context(), alice, token, "shop.test", "/edit?page=a", with(device))
 	f.wants(err, ErrNotKept, "another host")
-	_, err = f.TakePost(t.Context(), alice, device, token, "wiki.test", "/edit?page=b")
+	_, err = f.TakePost(t.Context(), alice, token, "wiki.test", "/edit?page=b", with(device))
 	f.wants(err, ErrNotKept, "another address")
 	_, err = f.take(alice, device, "wrong")
 	f.wants(err, ErrNotKept, "another token")
@@ -178,10 +189,10 @@ func TestABrowserKeepsAFewPostsAndTheOldestGoesFirst(t *testing.T) {
 	_, err := f.take(alice, device, first)
 	f.wants(err, ErrNotKept, "the oldest")
 	last := posts[len(posts)-1].Token
-	if err := f.DropPost(t.Context(), alice, device, last); err != nil {
+	if err := f.DropPost(t.Context(), alice, last, with(device)); err != nil {
 		t.Error(err)
 	}
-	f.wants(f.DropPost(t.Context(), alice, device, last), ErrNotKept, "dropping it again")
+	f.wants(f.DropPost(t.Context(), alice, last, with(device)), ErrNotKept, "dropping it again")
 	if got := len(f.kept(alice, device)); got != keptPerBrowser-1 {
 		t.Errorf("%d are left after one was dropped", got)
 	}
@@ -196,6 +207,48 @@ func TestADumpOfTheStoreShowsNothingOfAKeptPost(t *testing.T) {
 	for _, secret := range []string{"what+I+typed", "/edit?page=a", "wiki.test", "multipart", token} {
 		if bytes.Contains(f.dump(), []byte(secret)) {
 			t.Errorf("%q can be read in the store", secret)
+		}
+	}
+}
+
+func TestWhatBecomesOfAKeptPostIsOnTheTrailWithoutThePostItself(t *testing.T) {
+	f := newFixture(t, false)
+	device := newDevice(alice)
+	var log bytes.Buffer
+	f.Trail = &audit.Trail{Log: slog.New(slog.NewTextHandler(&log, nil))}
+	const whose = " subject=file:alice address=192.0.2.1"
+	for _, step := range []struct {
+		does string
+		do   func() error
+		want []string
+	}{
+		{"nobody signed in sends one", func() error { return f.KeepPost(t.Context(), "", draft(1), with(device)) }, []string{"event=form_kept address=192.0.2.1"}},
+		{"who has one factor sends more than a browser keeps", func() error {
+			for range keptPerBrowser {
+				f.keep(device, alice, draft(1))
+			}
+			return nil
+		}, append(slices.Repeat([]string{"event=form_kept" + whose}, keptPerBrowser), "event=form_dropped"+whose+` reason="too many are kept"`)},
+		{"one is sent", func() error { _, err := f.take(alice, device, f.kept(alice, device)[0].Token); return err }, []string{"event=form_sent" + whose}},
+		{"one is dropped", func() error { return f.DropPost(t.Context(), alice, f.kept(alice, device)[0].Token, with(device)) }, []string{"event=form_dropped" + whose}},
+		{"one is sent that is not there", func() error {
+			if _, err := f.take(alice, device, "wrong"); !errors.Is(err, ErrNotKept) {
+				return err
+			}
+			return nil
+		}, nil},
+	} {
+		log.Reset()
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.does, err)
+		}
+		var got []string
+		for line := range strings.Lines(log.String()) {
+			_, event, _ := strings.Cut(strings.TrimSpace(line), "level=INFO msg=audit ")
+			got = append(got, event)
+		}
+		if !slices.Equal(got, step.want) {
+			t.Errorf("%s: the trail says %q, want %q", step.does, got, step.want)
 		}
 	}
 }

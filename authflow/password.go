@@ -47,11 +47,8 @@ func (f *Flow) Password(ctx context.Context, a Attempt) (*Outcome, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: user name: %w", ErrBadRequest, err)
 	}
-	user, known := f.Users.Find(a.Login)
-	if known {
-		name = user.Subject
-	}
-	if err := f.checkPassword(ctx, name, user, known, a.Password, a.Client); err != nil {
+	user, err := f.checkPassword(ctx, name, f.candidates(a.Login, name), a.Password, a.Client)
+	if err != nil {
 		return nil, err
 	}
 	enrolled, err := f.authenticator(ctx, user.Subject)
@@ -69,41 +66,32 @@ func (f *Flow) Password(ctx context.Context, a Attempt) (*Outcome, error) {
 	}
 	switch nextStep(false, enrolled.enrolled(), demand(user.Groups)) {
 	case StepCode:
-		return f.challengeUser(ctx, user, ch, StepCode)
+		return f.challengeUser(ctx, user, ch, StepCode, a.Password)
 	case StepEnrol:
 		ch.Enrol = true
-		return f.challengeUser(ctx, user, ch, StepEnrol)
+		return f.challengeUser(ctx, user, ch, StepEnrol, a.Password)
 	default:
-		return f.signIn(ctx, user, &ch, a.Client, false)
+		return f.signIn(ctx, user, &ch, a.Client, false, a.Password)
 	}
 }
 
-// checkPassword counts the attempt, does the work, and gives the attempt back where it was no failure.
-func (f *Flow) checkPassword(ctx context.Context, name string, user users.User, known bool, plain string, client Client) error {
-	counters := f.passwordCounters(name, user.Subject, client)
-	for i, c := range counters {
-		if err := f.Throttle.Reserve(ctx, c.key, c.limit); err != nil {
-			if errors.Is(err, throttle.ErrTooMany) {
-				f.Trail.Record(ctx, audit.Event{Kind: audit.SignInThrottled, Subject: user.Subject, Address: client.Address})
-				// What was not looked at is no failure of the counters before.
-				return errors.Join(err, f.giveBack(ctx, counters[:i]))
-			}
-			return err
-		}
+// checkPassword counts the attempt, asks the candidates, and gives the attempt back where it was no failure. folded is
+// what was typed as the name, in its one spelling.
+func (f *Flow) checkPassword(ctx context.Context, folded string, who []candidate, plain string, client Client) (users.User, error) {
+	var first users.User // whom the log names
+	if len(who) > 0 {
+		first = who[0].user
 	}
-	var hash *password.Hash
-	if known {
-		hash = user.Password
+	counters := f.passwordCounters(folded, who, client)
+	if err := f.reserve(ctx, counters, first.Subject, client); err != nil {
+		return users.User{}, err
 	}
-	ok, err := f.Passwords.Verify(ctx, hash, plain)
-	if err != nil {
-		return errors.Join(err, f.giveBack(ctx, counters))
+	user, err := f.decide(ctx, who, plain, client)
+	if errors.Is(err, ErrInvalidCredentials) {
+		f.Trail.Record(ctx, audit.Event{Kind: audit.SignInFailed, Subject: first.Subject, Address: client.Address})
+		return users.User{}, err
 	}
-	if !ok || !known || user.Disabled {
-		f.Trail.Record(ctx, audit.Event{Kind: audit.SignInFailed, Subject: user.Subject, Address: client.Address})
-		return ErrInvalidCredentials
-	}
-	return f.giveBack(ctx, counters)
+	return user, errors.Join(err, f.giveBack(ctx, counters))
 }
 
 type counter struct {
@@ -112,16 +100,37 @@ type counter struct {
 }
 
 // passwordCounters says which counters an attempt meets. Names go into keys as digests: people type
-// passwords into the field for the name.
-func (f *Flow) passwordCounters(name, subject string, client Client) []counter {
-	if device, ok := deviceOf(client.Device, subject); ok {
-		return []counter{{"password/device/" + device, limitByDevice}}
+// passwords into the field for the name. A user of the users file has one counter under all their spellings.
+func (f *Flow) passwordCounters(name string, who []candidate, client Client) []counter {
+	for _, c := range who {
+		if device, ok := deviceOf(client.Device, c.user.Subject); ok {
+			return []counter{{"password/device/" + device, limitByDevice}}
+		}
+		if c.source == nil {
+			name = c.user.Subject
+		}
 	}
 	digest := base64.RawURLEncoding.EncodeToString(f.Keys.Digest([]byte(name), "", "name"))
 	return []counter{
 		{"password/from/" + network(client.Address).String(), limitByAddress},
 		{"password/name/" + digest, limitByName},
 	}
+}
+
+// reserve counts one attempt under each counter, or none where one of them is full.
+func (f *Flow) reserve(ctx context.Context, counters []counter, subject string, client Client) error {
+	for i, c := range counters {
+		err := f.Throttle.Reserve(ctx, c.key, c.limit)
+		if errors.Is(err, throttle.ErrTooMany) {
+			f.Trail.Record(ctx, audit.Event{Kind: audit.SignInThrottled, Subject: subject, Address: client.Address})
+			// What was not looked at is no failure of the counters before.
+			return errors.Join(err, f.giveBack(ctx, counters[:i]))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (f *Flow) giveBack(ctx context.Context, counters []counter) error {

@@ -54,7 +54,7 @@ func (f *Flow) SecondFactor(ctx context.Context, token ChallengeToken, proof Pro
 	if err != nil {
 		return nil, err
 	}
-	out, err := f.finish(ctx, record, user, c, client)
+	out, err := f.finish(ctx, record, &token, user, c, client)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 type Current struct {
 	Session *session.Session
 	User    users.User
+	Token   session.Token // that opened the session; zero where it was looked up by its key
 }
 
 // Authenticate returns who the token opens a session for. A token of the wrong way of travelling, of a
@@ -26,11 +27,16 @@ func (f *Flow) Authenticate(ctx context.Context, token session.Token, bearer boo
 	if err != nil {
 		return nil, err
 	}
-	return f.current(s, bearer)
+	cur, err := f.current(s, bearer)
+	if err != nil {
+		return nil, err
+	}
+	cur.Token = token
+	return cur, nil
 }
 
 func (f *Flow) current(s *session.Session, bearer bool) (*Current, error) {
-	user, ok := f.Users.BySubject(s.Subject)
+	user, ok := f.bySubject(s.Subject)
 	if !ok || user.Disabled || user.Stamp != s.Stamp || s.Bearer != bearer {
 		return nil, ErrSessionEnded
 	}
@@ -53,7 +59,9 @@ func (f *Flow) Alive(ctx context.Context, key string) (*session.Identity, error)
 
 // Identity is what the proxy needs to know of who makes a request.
 func (c *Current) Identity() *session.Identity {
-	return session.NewIdentity(c.Session, c.User.Username, c.User.Email, c.User.Name, c.User.Groups)
+	id := session.NewIdentity(c.Session, c.User.Username, c.User.Email, c.User.Name, c.User.Groups)
+	id.Source = c.User.Source
+	return id
 }
 
 // Refresh hands out the next generation of a bearer session's tokens. A refresh token that was used before
@@ -125,6 +133,9 @@ func (f *Flow) RevokeOthers(ctx context.Context, cur *Current, client Client) er
 // ChangePassword sets a new password, given the present one, and ends every other session of the person.
 // Somebody who has an authenticator must have used it in this session.
 func (f *Flow) ChangePassword(ctx context.Context, cur *Current, present, next string, client Client) error {
+	if cur.User.Source != "" {
+		return ErrPasswordElsewhere
+	}
 	enrolled, err := f.Enrolled(ctx, cur.User.Subject)
 	if err != nil {
 		return err
@@ -138,7 +149,7 @@ func (f *Flow) ChangePassword(ctx context.Context, cur *Current, present, next s
 	if len(present) > password.MaxLength {
 		return password.ErrTooLong
 	}
-	if err := f.checkPassword(ctx, cur.User.Subject, cur.User, true, present, client); err != nil {
+	if _, err := f.checkPassword(ctx, cur.User.Subject, []candidate{{user: cur.User}}, present, client); err != nil {
 		return err
 	}
 	phc, err := f.Passwords.Hash(ctx, next)

@@ -79,9 +79,10 @@ type RedisTLS struct {
 	ServerName string `key:"server_name"`
 }
 
-// Users is where the users are described.
+// Users is where the users are described. After loading Sources has one entry at least.
 type Users struct {
-	File string `key:"file,path"`
+	File    string       `key:"file,path"` // empty where Sources has none
+	Sources []UserSource `key:"sources"`   // in the order in which they are asked
 }
 
 // Session is how long a person stays signed in, and how the browser holds it.
@@ -123,11 +124,13 @@ type Upstream struct {
 	FlushInterval   FlushInterval `key:"flush_interval"`
 	SessionGuard    bool          `key:"session_guard"` // its pages get the gateway's script that keeps the session
 	SignOut         SignOut       `key:"sign_out"`
+	SignInToApp     *SignInToApp  `key:"sign_in_to_app"` // nil: the app's own sign-in is left to the person
+	LoginHint       string        `key:"login_hint"`     // which password to use, in the operator's words
 }
 
 // SignOut joins the app's sign-out and the gateway's.
 type SignOut struct {
-	Path    string   `key:"path"`    // of the app's own sign-out, as browsers ask for it; empty: none
+	Path    string   `key:"path"`    // of the app's own sign-out, as browsers ask for it: a path like a rule's and a query; empty: none
 	Cookies []string `key:"cookies"` // of the app's: names, or prefixes with a * at the end
 }
 
@@ -207,6 +210,8 @@ func decode(path string, data []byte) (*Config, error) {
 	check.session(c)
 	check.twoFactor(&c.TwoFactor)
 	check.upstreams(c)
+	check.userSources(c)
+	check.signInToApps(c)
 	if err := doc.Err(); err != nil {
 		return nil, err
 	}

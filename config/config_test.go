@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -145,7 +146,7 @@ func TestAFileThatGivesEveryKeyIsReadInFull(t *testing.T) {
 		}},
 		SecretKey:          bytes.Repeat([]byte("k"), 32),
 		PreviousSecretKeys: [][]byte{bytes.Repeat([]byte("A"), 32), bytes.Repeat([]byte{0xff}, 40)},
-		Users:              Users{File: in("people/users.yaml")},
+		Users:              Users{File: in("people/users.yaml"), Sources: everySource(in)},
 		Session: Session{
 			IdleTimeout: 2 * time.Hour, Lifetime: 36 * time.Hour, RememberFor: 60 * 24 * time.Hour,
 			CookieName: "gate", CookieDomain: "example.com", AccessTokenLifetime: 5 * time.Minute, KeepPost: 512 << 10,
@@ -159,36 +160,61 @@ func TestAFileThatGivesEveryKeyIsReadInFull(t *testing.T) {
 	}
 }
 
+// everySource is what everything.good.yaml says of where users come from.
+func everySource(in func(name string) string) []UserSource {
+	return []UserSource{
+		{App: "legacy", Name: "legacy", SignIn: &SignIn{Form: legacyForm()}, Groups: []string{"legacy-users"}, Usernames: regexp.MustCompile(`^(?:[a-z]+)$`), Line: 26},
+		{File: in("people/users.yaml"), Line: 27},
+		{App: "wiki", Name: "wiki", SignIn: &SignIn{Basic: &Probe{Path: "/team/api/whoami"}}, Usernames: usualNames, Line: 28},
+		{Name: "shop", Command: []string{"/usr/local/bin/check-shop", "--db", "shop.sqlite"}, Timeout: 3 * time.Second, AtOnce: 2, Usernames: usualNames, Line: 29},
+		{App: "upstream4", Name: "upstream4", SignIn: &SignIn{Form: &LoginForm{Page: "/", NoUsername: true}}, Usernames: regexp.MustCompile(`^(?:jupyter)$`), Line: 30},
+	}
+}
+
+// legacyForm is also the form of sign_in_to_app, which names none of its own.
+func legacyForm() *LoginForm {
+	return &LoginForm{
+		Page: "/legacy/login?next=/", UsernameField: "u", PasswordField: "p",
+		Success: AppAnswer{Status: []int{302}, NotLocation: "/legacy/login*", Cookie: "DW*"},
+		Failure: AppAnswer{Status: []int{200, 403}, Location: "/legacy/login", Body: "Invalid"},
+	}
+}
+
 // everyUpstream is what everything.good.yaml says of upstreams.
 func everyUpstream(t *testing.T, in func(name string) string) []Upstream {
 	all := []Upstream{
 		{
 			Name: "wiki", Hosts: []string{"wiki.example.com", "wiki.example.com:8443", "[2001:db8::1]:8443"},
-			Path: "/team", URL: mustURL(t, "https://my_wiki:3000/base"), Line: 40,
+			Path: "/team", URL: mustURL(t, "https://my_wiki:3000/base"), Line: 46,
 			Access: Access{Policy: "one_factor", Groups: []string{"staff", "Domain Users"}, Rules: []Rule{
-				{Paths: []string{"/team/healthz", "/team/static/*", "/*"}, Policy: "bypass", Line: 48},
+				{Paths: []string{"/team/healthz", "/team/static/*", "/*"}, Policy: "bypass", Line: 54},
 				{
-					Methods: []string{"GET", "PROPFIND"}, Groups: []string{"admins"}, Policy: "two_factor", Line: 49,
+					Methods: []string{"GET", "PROPFIND"}, Groups: []string{"admins"}, Policy: "two_factor", Line: 55,
 					Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.2.3.4/32")},
 				},
 			}},
 		},
-		{Name: "forward.example.com", Hosts: []string{"forward.example.com"}, Path: "/", Access: Access{Policy: "two_factor"}, Line: 50},
-		{Name: "forward.example.com-8080-deep-er", Hosts: []string{"forward.example.com:8080"}, Path: "/deep/er", Access: Access{Policy: "two_factor"}, Line: 51},
-		{Name: "upstream4", Path: "/", URL: mustURL(t, "http://[::1]:4000"), Access: Access{Policy: "two_factor"}, SessionGuard: true, Line: 53},
+		{Name: "forward.example.com", Hosts: []string{"forward.example.com"}, Path: "/", Access: Access{Policy: "two_factor"}, Line: 56},
+		{Name: "forward.example.com-8080-deep-er", Hosts: []string{"forward.example.com:8080"}, Path: "/deep/er", Access: Access{Policy: "two_factor"}, Line: 57},
+		{Name: "upstream4", Path: "/", URL: mustURL(t, "http://[::1]:4000"), Access: Access{Policy: "two_factor"}, SessionGuard: true, Line: 59,
+			SignInToApp: &SignInToApp{Header: map[string]string{"X-API-Key": "key 3", "X-Second": "hunter2 with space"}, HeaderFile: map[string]string{"X-Second": in("secret/redis-password")}},
+		},
 		{
-			Name: "legacy", Path: "/legacy", URL: mustURL(t, "https://legacy.internal"), Access: Access{Policy: "two_factor"}, Line: 54,
+			Name: "legacy", Path: "/legacy", URL: mustURL(t, "https://legacy.internal"), Access: Access{Policy: "two_factor"}, Line: 60,
 			StripPath: true, TLS: UpstreamTLS{CertFile: in("cert.pem"), KeyFile: in("key.pem"), ServerName: "legacy", InsecureSkipVerify: true},
 			RequestHeaders:  HeaderChange{Set: map[string]string{"Authorization": "Basic 3"}, Remove: []string{"X-Debug"}},
 			ResponseHeaders: HeaderChange{Set: map[string]string{"X-Frame-Options": "SAMEORIGIN"}, Remove: []string{"Server", "X-Powered-By"}},
-			Timeouts:        Timeouts{Connect: time.Second, Idle: 2 * time.Minute}, MaxBodySize: 10 << 20, FlushInterval: -1,
+			Timeouts:        Timeouts{Connect: time.Second, Idle: 2 * time.Minute}, MaxBodySize: 10 << 20, FlushInterval: -1, LoginHint: "Use your legacy password.",
+			SignInToApp: &SignInToApp{Form: legacyForm(), When: []string{"sign_in", "expired"}, SignedOut: &AppAnswer{Status: []int{403}}},
 		},
 		{
-			Name: "upstream6", Path: "/socket", URL: mustURL(t, "unix:/run/app.sock"), Access: Access{Policy: "two_factor"}, Line: 65,
+			Name: "upstream6", Path: "/socket", URL: mustURL(t, "unix:/run/app.sock"), Access: Access{Policy: "two_factor"}, Line: 73,
 			Timeouts: Timeouts{Idle: 24 * time.Hour}, FlushInterval: FlushInterval(100 * time.Millisecond), MaxBodySize: 512 << 10,
+			SignInToApp: &SignInToApp{Basic: &AppAccount{Username: "shared", Password: "hunter2 with space"}},
 		},
-		{Name: "upstream7", Path: "/grpc", URL: mustURL(t, "h2c://127.0.0.1:50051"), Access: Access{Policy: "two_factor"}, Line: 66},
-		{Name: "upstream8", Path: "/own", URL: mustURL(t, "https://own.internal"), Access: Access{Policy: "two_factor"}, Line: 67, TLS: UpstreamTLS{CAFile: in("cert.pem")}, SignOut: SignOut{Path: "/own/bye", Cookies: []string{"sid", "own_*"}}},
+		{Name: "upstream7", Path: "/grpc", URL: mustURL(t, "h2c://127.0.0.1:50051"), Access: Access{Policy: "two_factor"}, Line: 74, SignInToApp: &SignInToApp{Basic: &AppAccount{Own: true}}},
+		{Name: "upstream8", Path: "/own", URL: mustURL(t, "https://own.internal"), Access: Access{Policy: "two_factor"}, Line: 75, TLS: UpstreamTLS{CAFile: in("cert.pem")}, SignOut: SignOut{Path: "/own/*?do=bye", Cookies: []string{"sid", "own_*"}}, SignInToApp: &SignInToApp{Basic: &AppAccount{MapFile: in("people/accounts.yaml")}}},
+		{Name: "upstream9", Path: "/based", URL: mustURL(t, "http://127.0.0.1:3000/base"), Access: Access{Policy: "two_factor"}, Line: 76, StripPath: true, SignOut: SignOut{Cookies: []string{"sid_*"}}},
 	}
 	for i := range all {
 		if u := &all[i]; u.Name != "legacy" {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -26,14 +27,8 @@ func (c checker) forwarding(key string, u *Upstream) {
 
 // signOut checks how an app's sign-out and the gateway's are joined. cookieName is the gateway's own.
 func (c checker) signOut(key string, u *Upstream, cookieName string) {
-	if path := u.SignOut.Path; path != "" {
-		if err := checkPath(path); err != nil {
-			c.must(key+".path", err)
-		} else if strings.Contains(path, "*") {
-			c.Report(key+".path", "%q holds a *; name the one page that signs out", path)
-		} else if !under(path, u.Path) {
-			c.Report(key+".path", "%q is not under the upstream's path %s", path, u.Path)
-		}
+	if u.SignOut.Path != "" {
+		c.signOutPath(key+".path", u.SignOut.Path, u.Path)
 	}
 	for i, pattern := range u.SignOut.Cookies {
 		name, open := strings.CutSuffix(pattern, "*")
@@ -43,6 +38,34 @@ func (c checker) signOut(key string, u *Upstream, cookieName string) {
 			c.Report(key, "%q is not the name of a cookie, nor the beginning of one with a * at its end", pattern)
 		case own:
 			c.Report(key, "%q names the gateway's own cookies, which its sign-out takes away by itself; name the app's", pattern)
+		case open && keepsCookiesUnderPath(u) && !strings.HasPrefix(name, "__Host-"): // whose path is always /
+			c.Report(key, "%q would find none: with strip_path browsers keep the app's cookies to %s, and do not send them to the sign-out; write each name in full", pattern, u.Path)
+		}
+	}
+}
+
+// keepsCookiesUnderPath says whether every path that the app can give a cookie becomes one under the entry's.
+func keepsCookiesUnderPath(u *Upstream) bool {
+	return u.StripPath && u.URL != nil && (u.URL.Scheme == "unix" || strings.Trim(u.URL.Path, "/") == "")
+}
+
+// signOutPath checks the page with which an app signs people out: a path like a rule's, and what its query holds.
+func (c checker) signOutPath(key, page, upstreamPath string) {
+	path, query, asks := strings.Cut(page, "?")
+	c.pattern(key, path, upstreamPath)
+	if !asks {
+		if strings.HasSuffix(path, "*") {
+			c.Report(key, "%q stands for more than one page; name the one that signs out, or what its query holds, such as /*?do=logout", page)
+		}
+		return
+	}
+	parameters, err := url.ParseQuery(query)
+	if err != nil || len(parameters) == 0 || strings.ContainsAny(query, "#*") {
+		c.Report(key, "%q: what follows the ? is no query as it stands in an address, such as do=logout (a # or * in a value is %%23 or %%2A)", page)
+	}
+	for _, name := range slices.Sorted(maps.Keys(parameters)) {
+		if len(parameters[name]) > 1 {
+			c.Report(key, "%q gives %s twice; a request has one value for it", page, name)
 		}
 	}
 }

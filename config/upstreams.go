@@ -26,6 +26,7 @@ func (c checker) upstreams(cfg *Config) {
 		c.access(key+".access", u)
 		c.signOut(key+".sign_out", u, cfg.Session.CookieName)
 		c.sessionGuard(key+".session_guard", u)
+		c.loginHint(key+".login_hint", u)
 	}
 	c.names(cfg.Upstreams)
 	c.collisions(cfg.Upstreams)
@@ -91,7 +92,7 @@ func (c checker) access(key string, u *Upstream) {
 	}
 }
 
-// pattern checks the path of a rule: exact, or everything that begins with what stands before a * at its end.
+// pattern checks the path of a rule or a sign-out: exact, or everything that begins with what stands before a * at its end.
 func (c checker) pattern(key, pattern, upstreamPath string) {
 	base, open := strings.CutSuffix(pattern, "*")
 	if err := checkPath(base); err != nil {
@@ -102,7 +103,7 @@ func (c checker) pattern(key, pattern, upstreamPath string) {
 	case strings.Contains(base, "*"):
 		c.Report(key, "%q: a * can stand only at the end", pattern)
 	case !under(base, upstreamPath) && !(open && strings.HasPrefix(upstreamPath+"/", base)):
-		c.Report(key, "%q is not under the upstream's path %s, so the rule would never match", pattern, upstreamPath)
+		c.Report(key, "%q is not under the upstream's path %s, so it would never match", pattern, upstreamPath)
 	}
 }
 
@@ -135,6 +136,13 @@ func (c checker) sessionGuard(key string, u *Upstream) {
 		c.Report(key, "is added to pages on their way through the gateway, and without a url none come through; take it out")
 	case u.Access.Policy == "bypass" && len(u.Access.Rules) == 0:
 		c.Report(key, "bypass asks nobody who they are, so there is no session to guard; take it out")
+	}
+}
+
+// loginHint keeps the hint one line that a page can show.
+func (c checker) loginHint(key string, u *Upstream) {
+	if len(u.LoginHint) > 200 || strings.ContainsFunc(u.LoginHint, unicode.IsControl) {
+		c.Report(key, "want one line of 200 bytes at most")
 	}
 }
 

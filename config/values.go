@@ -21,12 +21,14 @@ import (
 
 // types reads the values that are more than text, each once and for every key that holds one.
 var types = map[reflect.Type]func(string) (any, error){
-	reflect.TypeFor[*url.URL]():      func(text string) (any, error) { return parseURL(text) },
-	reflect.TypeFor[netip.Prefix]():  func(text string) (any, error) { return parseNetwork(text) },
-	reflect.TypeFor[[]byte]():        func(text string) (any, error) { return parseKey(text) },
-	reflect.TypeFor[slog.Level]():    func(text string) (any, error) { return parseLevel(text) },
-	reflect.TypeFor[Size]():          func(text string) (any, error) { return parseSize(text) },
-	reflect.TypeFor[FlushInterval](): func(text string) (any, error) { return parseFlushInterval(text) },
+	reflect.TypeFor[*url.URL]():       func(text string) (any, error) { return parseURL(text) },
+	reflect.TypeFor[netip.Prefix]():   func(text string) (any, error) { return parseNetwork(text) },
+	reflect.TypeFor[[]byte]():         func(text string) (any, error) { return parseKey(text) },
+	reflect.TypeFor[slog.Level]():     func(text string) (any, error) { return parseLevel(text) },
+	reflect.TypeFor[Size]():           func(text string) (any, error) { return parseSize(text) },
+	reflect.TypeFor[FlushInterval]():  func(text string) (any, error) { return parseFlushInterval(text) },
+	reflect.TypeFor[*regexp.Regexp](): func(text string) (any, error) { return parseWhole(text) },
+	reflect.TypeFor[AppAccount]():     func(text string) (any, error) { return parseAppAccount(text) },
 }
 
 // Size is a number of bytes, written with a unit: 512KiB, 10MiB, 4GiB.

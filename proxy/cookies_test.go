@@ -30,7 +30,7 @@ func TestTheGatewaysCookiesComeOffAndAllOthersStayByteForByte(t *testing.T) {
 		{"names that only begin or end like it", []string{"sallyport2=x; xsallyport=y; Sallyport=z"}, []string{"sallyport2=x; xsallyport=y; Sallyport=z"}},
 		{"odd ones of others", []string{" ; =; a==1;;b", "é=ü; {\"a\":1}"}, []string{" ; =; a==1;;b", "é=ü; {\"a\":1}"}},
 	}
-	own := ownCookies{"sallyport", "__Host-sallyport"}
+	own := cookieNames{"sallyport", "__Host-sallyport"}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			h := http.Header{"Cookie": slices.Clone(c.in)}
@@ -43,7 +43,7 @@ func TestTheGatewaysCookiesComeOffAndAllOthersStayByteForByte(t *testing.T) {
 }
 
 func TestAnUpstreamCannotSetTheGatewaysCookies(t *testing.T) {
-	own := ownCookies{"sallyport", "__Host-sallyport"}
+	own := cookieNames{"sallyport", "__Host-sallyport"}
 	for _, line := range []string{
 		"sallyport=evil", "sallyport=evil; Path=/; Domain=example.com", "sallyport=; Max-Age=0", "SALLYPORT=evil", " sallyport =evil", "=sallyport=evil",
 		" = sallyport=evil", "sallyport", "__Host-sallyport=evil; Secure; Path=/", "__HOST-Sallyport=evil", "\"sallyport\"=evil", "\tsallyport\x01=evil",

@@ -57,7 +57,7 @@ func (g *Gateway) consents(ctx context.Context, p *passage) bool {
 		g.options.Answers.Refuse(p.w, p.in, said.status, requestID)
 		return false
 	}
-	g.refuse(p.w, p.in, refusal{status: http.StatusForbidden, user: p.id.Username, why: fmt.Sprintf(
+	g.refuse(p.w, p.in, refusal{status: http.StatusForbidden, user: p.username(), why: fmt.Sprintf(
 		"the app does not let pages of %.100q make it: it answered a preflight with %d and allows %.100q", from, said.status, said.header.Get("Access-Control-Allow-Origin"))})
 	return false
 }

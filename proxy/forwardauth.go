@@ -72,7 +72,7 @@ func (g *Gateway) ForwardAuth(w http.ResponseWriter, r *http.Request) {
 	if id == nil {
 		id = &session.Identity{}
 	}
-	setIdentity(w.Header(), id)
+	setIdentity(w.Header(), id, v.route.name)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 }

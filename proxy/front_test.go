@@ -63,6 +63,36 @@ func TestWhatNoHandlerShouldSeeIsRefusedAndTheConnectionClosed(t *testing.T) {
 	}
 }
 
+func TestAnEarlyRefusalIsPlainTextThatNobodyKeepsAndThatRunsNothing(t *testing.T) {
+	j := newJournal(t, nil)
+	addr := start(t, options(fixture(j.url)))
+	for raw, want := range map[string]string{
+		request("TRACE", "/public/x", "X-Probe: mallory"):                                                "This method is not served here.\n",
+		request("get", "/public/x"):                                                                      "The method is not one that is served here.\n",
+		"GET /public/x HTTP/1.0\r\n\r\n":                                                                 "The Host header is missing or malformed.\n",
+		request("GET", "/public/<script>alert(1)</script>#"):                                             "The address is malformed.\n",
+		request("GET", "/public/x", "Authorization: Basic YTpi", "Authorization: Bearer what-is-secret"): "There is more than one Authorization header.\n",
+	} {
+		res, body := send(t, addr, raw)
+		if body != want || !res.Close {
+			t.Errorf("%.40q: got %q, connection closed %v; want %q on a connection that ends", raw, body, res.Close, want)
+		}
+		for header, want := range map[string]string{
+			"Content-Type":            "text/plain; charset=utf-8",
+			"X-Content-Type-Options":  "nosniff",
+			"Cache-Control":           "no-store",
+			"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+			"Referrer-Policy":         "same-origin",
+			"Set-Cookie":              "",
+		} {
+			if got := res.Header.Get(header); got != want {
+				t.Errorf("%.40q: %s is %q, want %q", raw, header, got, want)
+			}
+		}
+	}
+	j.empty(t)
+}
+
 func TestMethodsOfOtherStandardsPass(t *testing.T) {
 	for _, method := range []string{"PROPFIND", "M-SEARCH", "VERSION-CONTROL", "PATCH", "QUERY"} {
 		j := newJournal(t, nil)

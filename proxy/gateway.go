@@ -84,9 +84,8 @@ type Forms interface {
 type Gateway struct {
 	table    table
 	authPath string // folded
-	cookies  ownCookies
+	cookies  cookieNames
 	trusted  []netip.Prefix
-	hosts    []string
 	options  Options
 
 	transports map[wire]*http.Transport
@@ -113,12 +112,6 @@ func New(o Options) (*Gateway, error) {
 	for _, n := range o.TrustedProxies {
 		g.trusted = append(g.trusted, n.Masked())
 	}
-	for key := range g.table {
-		if key != (authority{}) {
-			g.hosts = append(g.hosts, key.String())
-		}
-	}
-	slices.Sort(g.hosts)
 	return g, nil
 }
 
@@ -137,9 +130,6 @@ func (g *Gateway) connect() {
 		}
 	}
 }
-
-// Hosts gives the hosts of all upstreams in order, each as "host" or "host:port".
-func (g *Gateway) Hosts() []string { return slices.Clone(g.hosts) }
 
 // Close closes the idle connections to upstreams. Requests under way are not touched.
 func (g *Gateway) Close() {
@@ -242,18 +232,22 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	p := &passage{gateway: g, verdict: v, origin: from, host: host, id: id, w: w, in: r}
+	if !p.findCredentials() {
+		return // before a form that was kept is taken out for good
+	}
 	if id != nil && g.options.Forms != nil {
 		if r, ok = g.options.Forms.Restore(w, r, id); !ok {
 			return
 		}
+		p.in = r
 	}
 	ctx := r.Context()
-	if id != nil && g.options.Watch != nil && !v.signsOut() { // a sign-out is not cut short by its own success
+	if id != nil && g.options.Watch != nil && !v.signsOut(r) { // a sign-out is not cut short by its own success
 		var stop context.CancelFunc
 		ctx, stop = g.options.Watch(ctx, id, v.demand.still)
 		defer stop()
 	}
-	p := &passage{gateway: g, verdict: v, origin: from, host: host, id: id, w: w, in: r}
 	if id != nil && needsConsent(r, &from) && !g.ownBearer(r) && !g.consents(ctx, p) {
 		return
 	}
@@ -284,13 +278,13 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, v verdict, from 
 	default:
 		no := refusal{status: http.StatusForbidden, why: v.demand.words(forbidden, id)}
 		if id != nil {
-			no.user = id.Username
+			no.user = id.UsernameAt("")
 		}
 		g.refuse(w, r, no)
 		return nil, false
 	}
 	if id != nil && isWebSocket(r) && foreignOrigin(r, from) && !g.ownBearer(r) {
-		g.refuse(w, r, refusal{status: http.StatusForbidden, why: "a WebSocket from a page of another origin", user: id.Username})
+		g.refuse(w, r, refusal{status: http.StatusForbidden, why: "a WebSocket from a page of another origin", user: id.UsernameAt("")})
 		return nil, false
 	}
 	return id, true
@@ -316,30 +310,30 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, no refusal) {
 // 50 random bits.
 func newRequestID() string { return rand.Text()[:10] }
 
-// PolicyFor says what a GET of target would ask of the client that makes r; where target has no host, r's is meant.
-// It is false where the target would not be forwarded: no route, a path that is refused, the gateway's own pages. Groups are
+// RouteFor says which upstream a GET of target would meet, and what it would ask of the client that makes r; where
+// target has no host, r's is meant. It is false where the target would not be forwarded: no route, a path that is refused, the gateway's own pages. Groups are
 // left out of account.
-func (g *Gateway) PolicyFor(r *http.Request, target *url.URL) (Policy, bool) {
+func (g *Gateway) RouteFor(r *http.Request, target *url.URL) (upstream string, policy Policy, found bool) {
 	own, ok := parseAuthority(r.Host)
 	if !ok {
-		return 0, false
+		return "", 0, false
 	}
 	from, err := g.origin(r, own)
 	if err != nil {
-		return 0, false
+		return "", 0, false
 	}
 	q := question{host: own, secure: from.secure, method: http.MethodGet, client: from.client}
 	if target.Host != "" {
 		if q.host, ok = parseAuthority(target.Host); !ok {
-			return 0, false
+			return "", 0, false
 		}
 		q.secure = strings.EqualFold(target.Scheme, "https")
 	}
 	v, no := g.judge(q, rawPath(target))
 	if no != nil {
-		return 0, false
+		return "", 0, false
 	}
-	return v.demand.policy, true
+	return v.route.name, v.demand.policy, true
 }
 
 // DemandsTwoFactor says whether some upstream or rule that somebody in these groups can meet asks for two factors.

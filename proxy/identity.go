@@ -53,8 +53,8 @@ func kindOf(name string) headerKind {
 	return kind
 }
 
-// appendFolded appends the beginning of a header's folded name: lower case, every run of other than letters and
-// digits as one dash, none at the ends. That is how CGI-style servers come to take Remote_User for Remote-User.
+// appendFolded appends a header's folded name, as much of it as folded has room for: lower case, every run of other than
+// letters and digits as one dash, none at the ends. That is how CGI-style servers come to take Remote_User for Remote-User.
 func appendFolded(folded []byte, name string) []byte {
 	dash := false
 	for i := range len(name) {
@@ -70,7 +70,7 @@ func appendFolded(folded []byte, name string) []byte {
 			folded = append(folded, '-')
 			dash = false
 		}
-		if folded = append(folded, c); len(folded) >= longestFolded-1 {
+		if folded = append(folded, c); len(folded) >= cap(folded)-1 {
 			break
 		}
 	}
@@ -87,10 +87,10 @@ func dropForeignHeaders(h http.Header, keepMethodOverride bool) {
 	}
 }
 
-// setIdentity puts every identity header on, empty where there is nothing to say, so that an upstream never
+// setIdentity puts every identity header on for an upstream, empty where there is nothing to say, so that it never
 // has to guess what a missing one means.
-func setIdentity(h http.Header, id *session.Identity) {
-	user := headerValue(id.Username)
+func setIdentity(h http.Header, id *session.Identity, upstream string) {
+	user := headerValue(id.UsernameAt(upstream))
 	h[headerUser] = []string{user}
 	h[headerXUser] = []string{user}
 	h[headerEmail] = []string{headerValue(id.Email)}

@@ -172,9 +172,38 @@ func TestEveryIdentityHeaderIsThereEvenWithNothingToSay(t *testing.T) {
 	}
 }
 
+func TestAPersonOfAnotherAppIsCalledSoEverywhereElse(t *testing.T) {
+	people["wikis"] = &session.Identity{Source: "wiki", Username: "admin", AMR: []string{"pwd"}}
+	t.Cleanup(func() { delete(people, "wikis") })
+	j := newJournal(t, nil)
+	o := options([]Upstream{
+		{Name: "wiki", Hosts: []string{"wiki.example.com"}, URL: j.url, Policy: OneFactor},
+		{Name: "shop", Hosts: []string{"shop.example.com"}, URL: j.url, Policy: OneFactor},
+	})
+	o.TrustedProxies = prefixes("127.0.0.1/32")
+	addr := start(t, o)
+	g := newGateway(t, o)
+	for host, want := range map[string]string{"wiki.example.com": "admin", "shop.example.com": "wiki/admin"} {
+		send(t, addr, "GET / HTTP/1.1\r\nHost: "+host+"\r\nCookie: sallyport=wikis\r\n\r\n")
+		all := j.all()
+		q := all[len(all)-1]
+		if user, older := q.values("Remote-User"), q.values("X-Forwarded-User"); !slices.Equal(user, []string{want}) || !slices.Equal(older, user) {
+			t.Errorf("%s: the upstream saw Remote-User %q and X-Forwarded-User %q, want %q", host, user, older, want)
+		}
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/auth/authz/auth-request", nil)
+		r.RemoteAddr = "127.0.0.1:1"
+		r.Header = http.Header{"Cookie": {"sallyport=wikis"}, "X-Original-Url": {"http://" + host + "/"}, "X-Original-Method": {"GET"}}
+		g.ForwardAuth(w, r)
+		if got := w.Header()["Remote-User"]; w.Code != http.StatusOK || !slices.Equal(got, []string{want}) {
+			t.Errorf("%s by forward-auth: %d, Remote-User %q, want 200 and %q", host, w.Code, got, want)
+		}
+	}
+}
+
 func TestNothingInAnIdentityBreaksOutOfItsHeader(t *testing.T) {
 	h := http.Header{}
-	setIdentity(h, &session.Identity{Username: "a\r\nRemote-Groups: admins", Name: "b\x00\x7f", Groups: []string{"x", "y,admins", "z"}})
+	setIdentity(h, &session.Identity{Username: "a\r\nRemote-Groups: admins", Name: "b\x00\x7f", Groups: []string{"x", "y,admins", "z"}}, "app")
 	if got := h["Remote-User"][0]; got != "a  Remote-Groups: admins" {
 		t.Errorf("Remote-User: got %q", got)
 	}

@@ -30,8 +30,11 @@ type Upstream struct {
 	SessionGuard bool // its pages get the script of [Options.Guard]
 
 	// SignOutPath is where the app signs people out, as a browser asks for it: [Options.SignOut] then ends the
-	// gateway's session too. Empty: nowhere.
+	// gateway's session too. It is a path as in [Rule.Paths], and, after a question mark, the parameters (as in a URL)
+	// that the query must hold among others. Empty: nowhere.
 	SignOutPath string
+
+	SignIn AppSignIn // nil: people are not signed in to the app
 }
 
 // Forwarding is how requests are carried to an upstream, and answers back. The zero value passes both on as they
@@ -83,7 +86,9 @@ type route struct {
 	byPath         bool   // a decision or a boundary hangs on the path
 	byMethod       bool   // a decision hangs on the method
 	guard          bool   // pages get the guard's script
-	signOut        string // the path at which the app signs out; empty: none
+	signOut        *signOut
+	signIn         AppSignIn
+	credentials    []string // the headers of signIn, folded
 }
 
 func newRoute(u Upstream) (*route, error) {
@@ -101,7 +106,13 @@ func newRoute(u Upstream) (*route, error) {
 		}
 	}
 	rt.byPath = rt.prefix != "" || rt.target != nil && rt.target.Path != "" || u.SignOutPath != ""
-	rt.guard, rt.signOut = u.SessionGuard, u.SignOutPath
+	rt.guard = u.SessionGuard
+	if rt.signOut, err = newSignOut(u.SignOutPath); err != nil {
+		return nil, err
+	}
+	if err = rt.setSignIn(u.SignIn); err != nil {
+		return nil, err
+	}
 	for i, r := range u.Rules {
 		compiled, err := newRule(r, u.Groups)
 		if err != nil {

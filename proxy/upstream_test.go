@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sallyport/authflow/session"
 )
 
 // fixed gives every request the same bytes and hangs up.
@@ -150,6 +152,51 @@ func TestAClientThatGoesAwayTakesItsRequestAlong(t *testing.T) {
 	case <-gone:
 	case <-time.After(patience):
 		t.Error("the upstream still works for a client that has gone")
+	}
+}
+
+func TestAClientThatHasGoneIsNoWarningInTheLog(t *testing.T) {
+	for _, c := range []struct {
+		name, cookie, level, words string
+		goes                       bool
+	}{
+		{"while the upstream works", "alice-1", "DEBUG", "the client has gone", true},
+		{"while the store is asked", "store-gone", "DEBUG", "who asks could not be found out", true},
+		{"not at all, and the store fails", "store-gone", "WARN", "who asks could not be found out", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx, goAway := context.WithCancel(t.Context())
+			defer goAway()
+			j := newJournal(t, func(conn net.Conn, _ *bufio.Reader, _ received) {
+				goAway()
+				io.Copy(io.Discard, conn)
+			})
+			log := &lines{}
+			o := options(whole(j.url, OneFactor))
+			o.Log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			o.Identify = func(r *http.Request) (*session.Identity, error) {
+				if c.cookie == "store-gone" && c.goes {
+					goAway()
+				}
+				return identify(r)
+			}
+			r := httptest.NewRequest("GET", "http://app.example.com/x", nil).WithContext(ctx)
+			r.AddCookie(&http.Cookie{Name: "sallyport", Value: c.cookie})
+			func() {
+				defer func() {
+					if aborted := recover(); aborted != nil && aborted != http.ErrAbortHandler {
+						panic(aborted)
+					}
+				}()
+				newGateway(t, o).ServeHTTP(httptest.NewRecorder(), r)
+			}()
+			if entry := log.find(t, "cause"); entry["level"] != c.level || entry["msg"] != c.words || entry["upstream"] != "app" {
+				t.Errorf("the log says %v, want %s at level %s", entry, c.words, c.level)
+			}
+			if written := log.buf.String(); strings.Count(written, "\n") != 1 {
+				t.Errorf("the log says more than one thing:\n%s", written)
+			}
+		})
 	}
 }
 

@@ -15,6 +15,7 @@ const (
 	LogoutPage        = "logout.html"
 	SignedInPage      = "signed_in.html"
 	KeptPage          = "kept.html"
+	AppPasswordPage   = "app_password.html"
 	ErrorPage         = "error.html"
 )
 
@@ -58,6 +59,8 @@ type Login struct {
 	Base
 	// Username fills the field in again after a failure.
 	Username string
+	// Hint says which password to use, in the operator's words; empty leaves it out.
+	Hint string
 	// ReturnTo is sent back as rd; empty leaves the field out.
 	ReturnTo string
 	// OfferRemember shows the "keep me signed in" choice, RememberFor says for
@@ -208,6 +211,18 @@ type KeptPost struct {
 	Size string
 	// KeptAt is when it was sent, EndsAt until when it can be sent again.
 	KeptAt, EndsAt Moment
+}
+
+// AppPassword asks a person who is signed in for their password at an app that refuses the one they signed in with.
+// Its form posts app, password and rd to AuthPath/app-password.
+type AppPassword struct {
+	Base
+	// App is the name of the app, Username the person's there.
+	App, Username string
+	// Hint says which password to use, in the operator's words; empty leaves it out.
+	Hint string
+	// ReturnTo is sent back as rd; empty leaves the field out.
+	ReturnTo string
 }
 
 // Error says that a request could not be answered, and what to do about it.

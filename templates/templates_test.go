@@ -23,6 +23,7 @@ var pages = map[string]any{
 	LogoutPage:        Logout{},
 	SignedInPage:      SignedIn{},
 	KeptPage:          Kept{},
+	AppPasswordPage:   AppPassword{},
 	ErrorPage:         Error{},
 }
 
@@ -288,6 +289,7 @@ func TestFormsPostTheFieldsOfTheContract(t *testing.T) {
 		{"signing out", LogoutPage, Logout{Base: base}, []string{"/auth/logout"}},
 		{"kept forms", KeptPage, Kept{Base: base, Posts: []KeptPost{{Action: `action="/a?b=(c)&amp;d"`}, {Action: `action="/e"`}}}, []string{
 			"/a?b=(c)&d sallyport_kept", "/auth/kept token", "/e sallyport_kept", "/auth/kept token"}},
+		{"the password of an app", AppPasswordPage, AppPassword{Base: base, App: "wiki", Username: "alice", ReturnTo: "/wiki"}, []string{"/auth/app-password rd app  password"}},
 		{"no kept form", KeptPage, Kept{Base: base}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -352,7 +354,7 @@ func TestRecoveryCodesKeepTheirOrderAndAreSaidToBeShownOnce(t *testing.T) {
 }
 
 func TestWhatWentWrongIsAnnouncedAndNamedInTheTitle(t *testing.T) {
-	for _, page := range []string{LoginPage, ChallengePage, EnrollPage, AccountPage, LogoutPage, KeptPage} {
+	for _, page := range []string{LoginPage, ChallengePage, EnrollPage, AccountPage, LogoutPage, KeptPage, AppPasswordPage} {
 		v := reflect.New(reflect.TypeOf(pages[page])).Elem()
 		v.FieldByName("Base").Set(reflect.ValueOf(Base{Error: "That did not match."}))
 		out := render(t, page, v.Interface())

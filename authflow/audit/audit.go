@@ -32,14 +32,20 @@ const (
 	RefreshTokenReused    Kind = "refresh_token_reused"
 	Invited               Kind = "invited"
 	SignedOut             Kind = "signed_out"
+	FormKept              Kind = "form_kept"
+	FormSent              Kind = "form_sent"
+	FormDropped           Kind = "form_dropped"
 )
 
-var routine = map[Kind]bool{SignedIn: true, SecondFactorConfirmed: true, SignedOut: true, SessionRevoked: true, Invited: true}
+var routine = map[Kind]bool{
+	SignedIn: true, SecondFactorConfirmed: true, SignedOut: true, SessionRevoked: true, Invited: true,
+	FormKept: true, FormSent: true, FormDropped: true,
+}
 
 // Event is one thing that happened. Empty fields are left out.
 type Event struct {
 	Kind    Kind
-	Subject string     // whose account; empty where there is none of the name
+	Subject string     // whose account; empty where there is none of the name, or nobody is signed in
 	Address netip.Addr // where the request came from
 	Reason  string     // one of our own words, never a client's
 }

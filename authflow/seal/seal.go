@@ -105,6 +105,35 @@ func (r *Keyring) Open(sealed []byte, owner, field string) ([]byte, error) {
 	return nil, fmt.Errorf("%w: %s of %s; was secret_key changed without previous_secret_keys?", ErrUnsealable, field, owner)
 }
 
+// Under encrypts plain as [Keyring.Seal] does, but under a key derived from a token that the store knows only as a
+// digest: neither the store nor the secret key opens it, only who brings the token. The token must have 32 random
+// bytes.
+func Under(token, plain []byte, owner, field string) []byte {
+	out := make([]byte, chacha20poly1305.NonceSizeX, chacha20poly1305.NonceSizeX+len(plain)+chacha20poly1305.Overhead)
+	rand.Read(out) // never fails (crypto/rand)
+	return tokenCipher(token).Seal(out, out, plain, bind(owner, field))
+}
+
+// OpenUnder returns what [Under] was given for the same token, owner and field, or [ErrUnsealable].
+func OpenUnder(token, sealed []byte, owner, field string) ([]byte, error) {
+	if len(sealed) < chacha20poly1305.NonceSizeX {
+		return nil, fmt.Errorf("%w: %d bytes are too few", ErrUnsealable, len(sealed))
+	}
+	plain, err := tokenCipher(token).Open(nil, sealed[:chacha20poly1305.NonceSizeX], sealed[chacha20poly1305.NonceSizeX:], bind(owner, field))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s of %s, with the token that came", ErrUnsealable, field, owner)
+	}
+	return plain, nil
+}
+
+func tokenCipher(token []byte) cipher.AEAD {
+	aead, err := chacha20poly1305.NewX(derive(token, "sallyport sealed under a token"))
+	if err != nil {
+		panic(err) // only a key that has not 32 bytes fails, and derive makes one that has
+	}
+	return aead
+}
+
 // Stale says whether a value was sealed under a key other than the current one, so that it should be sealed
 // anew before that key is taken out of the configuration.
 func (r *Keyring) Stale(sealed []byte) bool {

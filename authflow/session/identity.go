@@ -9,7 +9,8 @@ import (
 // directory says of them at this moment. It is a value: nobody changes it after it was made.
 type Identity struct {
 	Subject  string   // stable and unique over all sources of users, e.g. "file:alice"
-	Username string   // as the directory spells it
+	Source   string   // empty: the users file; else the name of the upstream whose own person this is
+	Username string   // as the directory spells it; one name for one person only within a source
 	Email    string   // empty where unknown
 	Name     string   // the display name; empty where unknown
 	Groups   []string // in the directory's order
@@ -22,6 +23,28 @@ type Identity struct {
 	ExpiresAt      time.Time // absolute end of the session
 	Handle         string    // names the session in lists and logs; opens nothing
 	Key            string    // names its record in the store; for [Keeper.Peek]
+
+	// Password opens the person's own password, for apps that ask for it; nil where the session keeps none. Use
+	// [Identity.OwnPassword].
+	Password func() (string, bool)
+}
+
+// OwnPassword returns the person's own password, where the session keeps it. It is a secret.
+func (id *Identity) OwnPassword() (string, bool) {
+	if id == nil || id.Password == nil {
+		return "", false
+	}
+	return id.Password()
+}
+
+// UsernameAt gives the name by which an upstream knows the person: the user name for people of the users file and for
+// the upstream that is the person's source, else the source, a slash and the user name, so that admin of one app is
+// nobody's admin elsewhere. No upstream is named "": that gives the name for logs.
+func (id *Identity) UsernameAt(upstream string) string {
+	if id.Source == "" || id.Source == upstream {
+		return id.Username
+	}
+	return id.Source + "/" + id.Username
 }
 
 // TwoFactor says whether the session rests on two factors (AAL2 in the terms of NIST SP 800-63B).

@@ -37,9 +37,8 @@ type indexEntry struct {
 func recordName(key string) string    { return "session/" + key }
 func indexName(subject string) string { return "sessions/" + subject }
 
-// Start stores a new session under a new token. Key, SeenAt and a zero SignedInAt are filled in.
-func (k *Keeper) Start(ctx context.Context, s Session) (Token, *Session, error) {
-	token := NewToken()
+// Start stores a new session under a token that is as new. Key, SeenAt and a zero SignedInAt are filled in.
+func (k *Keeper) Start(ctx context.Context, token Token, s Session) (*Session, error) {
 	now := k.Now()
 	s.Key, s.SeenAt = token.Key(), now.Unix()
 	if s.SignedInAt == 0 {
@@ -48,10 +47,10 @@ func (k *Keeper) Start(ctx context.Context, s Session) (Token, *Session, error) 
 	// The index first: a session that no list shows could not be revoked, while an entry without a
 	// session is harmless.
 	if err := k.index(ctx, s.Subject, &indexEntry{s.Key, s.EndsAt}, ""); err != nil {
-		return Token{}, nil, fmt.Errorf("start session: %w", err)
+		return nil, fmt.Errorf("start session: %w", err)
 	}
 	if err := k.KV.Put(ctx, recordName(s.Key), encode(&s), s.left(now)); err != nil {
-		return Token{}, nil, fmt.Errorf("start session: %w", err)
+		return nil, fmt.Errorf("start session: %w", err)
 	}
 	// Who ended all of the person's sessions between the two writes has taken the entry away and found no record
 	// to delete: the session must not live.
@@ -60,15 +59,15 @@ func (k *Keeper) Start(ctx context.Context, s Session) (Token, *Session, error) 
 		err = ErrNone
 	}
 	if err != nil {
-		return Token{}, nil, errors.Join(err, k.KV.Delete(ctx, recordName(s.Key)))
+		return nil, errors.Join(err, k.KV.Delete(ctx, recordName(s.Key)))
 	}
-	return token, &s, nil
+	return &s, nil
 }
 
-// Replace ends old and starts next under a new token: what was known before a rise of assurance opens
+// Replace ends old and starts next under a token that is as new: what was known before a rise of assurance opens
 // nothing after it. old is dead before next lives. Where old was ended already, by somebody else, there is
 // nothing to go on from: [ErrNone].
-func (k *Keeper) Replace(ctx context.Context, old *Session, next Session) (Token, *Session, error) {
+func (k *Keeper) Replace(ctx context.Context, old *Session, token Token, next Session) (*Session, error) {
 	err := k.KV.Update(ctx, recordName(old.Key), func(raw []byte) ([]byte, time.Duration, error) {
 		if raw == nil {
 			return nil, 0, ErrNone
@@ -79,9 +78,9 @@ func (k *Keeper) Replace(ctx context.Context, old *Session, next Session) (Token
 		err = k.index(ctx, old.Subject, nil, old.Key)
 	}
 	if err != nil {
-		return Token{}, nil, err
+		return nil, err
 	}
-	return k.Start(ctx, next)
+	return k.Start(ctx, token, next)
 }
 
 // Lookup returns the session that token opens, or [ErrNone], and notes that it was used.
@@ -127,6 +126,12 @@ func (k *Keeper) Refresh(ctx context.Context, token Token, generation int64) (*S
 // Restamp keeps a session alive over a change of the password.
 func (k *Keeper) Restamp(ctx context.Context, s *Session, stamp string) error {
 	_, err := k.update(ctx, s.Key, func(s *Session) error { s.Stamp = stamp; return nil })
+	return err
+}
+
+// KeepPassword changes the sealed password of a session; nil takes it away. One that has ended stays ended.
+func (k *Keeper) KeepPassword(ctx context.Context, key string, sealed []byte) error {
+	_, err := k.update(ctx, key, func(s *Session) error { s.Password = sealed; return nil })
 	return err
 }
 

@@ -63,6 +63,9 @@ type Session struct {
 	// tokens that were handed out: only the last one is good.
 	Bearer     bool  `json:"bearer,omitempty"`
 	Generation int64 `json:"gen,omitempty"`
+	// Password is the person's own, for the apps that ask for it, sealed under the token: what is stored does not
+	// open it. nil: no app needs it, or it is no longer right.
+	Password []byte `json:"pw,omitempty"`
 }
 
 // Handle names the session to people and programs. It opens nothing, and the store key cannot be told
@@ -83,11 +86,16 @@ func (s *Session) left(now time.Time) time.Duration {
 	return max(time.Unix(end, 0).Sub(now), time.Second)
 }
 
-// FreshWithin says whether a second factor was given within d before now. A second factor of the future
-// (the clock was set back) is not fresh.
+// FreshWithin says whether a second factor was given within d before now.
 func (s *Session) FreshWithin(d time.Duration, now time.Time) bool {
-	age := now.Sub(time.Unix(s.SecondFactorAt, 0))
-	return s.SecondFactorAt != 0 && age >= -time.Second && age <= d
+	return Fresh(s.SecondFactorAt, d, now)
+}
+
+// Fresh is [Session.FreshWithin] for a second factor that was given at a Unix time; 0: none was. A second factor of
+// the future (the clock was set back) is not fresh.
+func Fresh(at int64, d time.Duration, now time.Time) bool {
+	age := now.Sub(time.Unix(at, 0))
+	return at != 0 && age >= -time.Second && age <= d
 }
 
 // TwoFactor says whether the session rests on two factors.

@@ -49,7 +49,8 @@ func begin(t *testing.T, k *Keeper, change func(*Session)) (Token, *Session) {
 	if change != nil {
 		change(&s)
 	}
-	token, started, err := k.Start(t.Context(), s)
+	token := NewToken()
+	started, err := k.Start(t.Context(), token, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,8 +166,8 @@ func TestASessionThatIsBeingStartedWhenAllAreEndedDoesNotLive(t *testing.T) {
 			t.Error(err)
 		}
 	}}}
-	token, _, err := starting.Start(t.Context(), Session{Subject: "file:alice", EndsAt: k.Now().Add(time.Hour).Unix(), IdleFor: 3600})
-	if !errors.Is(err, ErrNone) || token != (Token{}) {
+	started, err := starting.Start(t.Context(), NewToken(), Session{Subject: "file:alice", EndsAt: k.Now().Add(time.Hour).Unix(), IdleFor: 3600})
+	if !errors.Is(err, ErrNone) || started != nil {
 		t.Errorf("started: %v", err)
 	}
 	if list, err := k.List(t.Context(), "file:alice"); err != nil || len(list) != 0 {
@@ -180,7 +181,7 @@ func TestASessionThatHasEndedIsNotReplaced(t *testing.T) {
 	if err := k.Revoke(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := k.Replace(t.Context(), old, *old); !errors.Is(err, ErrNone) {
+	if _, err := k.Replace(t.Context(), old, NewToken(), *old); !errors.Is(err, ErrNone) {
 		t.Errorf("replaced: %v", err)
 	}
 }
@@ -188,9 +189,12 @@ func TestASessionThatHasEndedIsNotReplaced(t *testing.T) {
 func TestReplacingLeavesOneSessionUnderANewToken(t *testing.T) {
 	k, _ := keeper(t)
 	token, old := begin(t, k, nil)
-	next, _, err := k.Replace(t.Context(), old, *old)
-	if err != nil || next == token {
+	next := NewToken()
+	if _, err := k.Replace(t.Context(), old, next, *old); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := k.Lookup(t.Context(), next); err != nil {
+		t.Errorf("the new token: %v", err)
 	}
 	if _, err := k.Lookup(t.Context(), token); !errors.Is(err, ErrNone) {
 		t.Errorf("the old token: %v", err)

@@ -64,6 +64,13 @@ func Open(path string, log *slog.Logger) (*Directory, error) {
 	return d, nil
 }
 
+// None returns a directory of no users, for a gateway whose users are all known elsewhere. It never changes.
+func None() *Directory {
+	d := &Directory{}
+	d.good.Store(&snapshot{})
+	return d
+}
+
 // Find returns the user who signs in as login: a user name or an e-mail address, in any letter case. An address that
 // several users have finds nobody.
 func (d *Directory) Find(login string) (User, bool) {
@@ -107,6 +114,9 @@ func (d *Directory) OnChange(f func()) {
 // Reload reads the file and takes it over. On an error, which lists everything that is wrong, the users stay
 // what they were.
 func (d *Directory) Reload() error {
+	if d.path == "" {
+		return nil
+	}
 	d.loading.Lock()
 	defer d.loading.Unlock()
 	return d.load()
@@ -134,6 +144,9 @@ const interval = 200 * time.Millisecond
 // Watch takes changes of the file over, well within a second, until ctx ends. What it does and what it cannot take
 // over it writes to the log, one line for each change.
 func (d *Directory) Watch(ctx context.Context) {
+	if d.path == "" {
+		return
+	}
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	last := stateOf(d.path)

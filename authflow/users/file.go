@@ -15,17 +15,18 @@ import (
 	"sallyport/config/strictyaml"
 )
 
-// User is a person as the users file describes them. It is a copy, but Groups and Password are shared with others
-// that ask: nobody changes them.
+// User is a person as the users file describes them, or as another source does. It is a copy, but Groups and Password
+// are shared with others that ask: nobody changes them.
 type User struct {
-	Subject  string // "file:" and the name as the file spells it
-	Username string // as the file spells it
+	Subject  string // unique over all sources: "file:" and the name as the file spells it
+	Username string // as its source spells it
+	Source   string // the name of the source; empty: the users file
 	Email    string // empty where the file gives none
 	Name     string // the display name; empty where the file gives none
 	Groups   []string
 	Disabled bool
-	Password *password.Hash
-	Stamp    string // changes when the password hash does, and says nothing about it
+	Password *password.Hash // nil where another source checks it
+	Stamp    string         // changes when the password hash does, and says nothing about it
 }
 
 // document is Authelia's users_database.yml. What it knows of a person beyond what the gateway uses is accepted.

@@ -19,7 +19,11 @@ func (s *Server) Identify(r *http.Request) (*session.Identity, error) {
 	if cur == nil {
 		return nil, err
 	}
-	return cur.Identity(), nil
+	id := cur.Identity()
+	if cur.Session.Password != nil {
+		id.Password = func() (string, bool) { return s.Flow.OwnPassword(cur.Session, cur.Token) }
+	}
+	return id, nil
 }
 
 // OwnBearer says whether the request carries one of the gateway's tokens as bearer, of whatever kind and live or
@@ -74,14 +78,10 @@ func (s *Server) signedIn(r *http.Request) (*authflow.Current, error) {
 
 // sender describes the browser or program behind a request, without a look into the store.
 func (s *Server) sender(r *http.Request) authflow.Client {
-	c := authflow.Client{
-		Address: s.ClientAddr(r), UserAgent: r.UserAgent(),
+	return authflow.Client{
+		Address: s.ClientAddr(r), UserAgent: r.UserAgent(), Device: s.device(r),
 		Bearer: strings.EqualFold(r.Header.Get("X-Auth-Strategy"), "bearer"),
 	}
-	if raw, err := s.Codec.Decode(cookie.Device, s.Jar.Read(r, cookie.Device)); err == nil {
-		c.Device = raw
-	}
-	return c
 }
 
 // client is sender with the session that the browser came with, which a sign-in ends.
@@ -95,7 +95,7 @@ func (s *Server) client(r *http.Request) (authflow.Client, error) {
 		return c, err
 	}
 	if cur != nil && !cur.Session.Bearer {
-		c.Session = cur.Session
+		c.Session, c.Token = cur.Session, cur.Token
 	}
 	return c, nil
 }
@@ -113,7 +113,7 @@ func (s *Server) challengeToken(envelope string) (authflow.ChallengeToken, error
 	return authflow.ChallengeTokenFrom(raw)
 }
 
-// setSession gives a browser the session of an outcome, and takes away what it needed to get there.
+// setSession gives a browser the session of an outcome and the apps' own, and takes away what it needed to get there.
 func (s *Server) setSession(w http.ResponseWriter, r *http.Request, out *authflow.Outcome) error {
 	envelope, err := s.Codec.Encode(cookie.Session, out.Token[:])
 	if err != nil {
@@ -126,6 +126,7 @@ func (s *Server) setSession(w http.ResponseWriter, r *http.Request, out *authflo
 	if len(r.CookiesNamed(s.Jar.Name(cookie.Pending))) > 0 {
 		s.Jar.Clear(w, cookie.Pending)
 	}
+	s.signInToApps(w, r, out)
 	if out.Device == nil {
 		return nil
 	}

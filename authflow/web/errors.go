@@ -31,6 +31,7 @@ var (
 	errTimeout     = errors.New("web: upstream too slow")
 	errGateway     = errors.New("web: upstream unreachable")
 	errForbidden   = errors.New("web: not allowed")
+	errAppPassword = errors.New("web: the app's password is needed")
 	errBadTarget   = errors.New("web: request target refused")
 )
 
@@ -72,6 +73,9 @@ var answers = []answer{
 	{syscall.EROFS, 403, "FORBIDDEN", "Not possible here", readOnly},    // or is mounted read-only
 	{seal.ErrUnsealable, 503, "STORE_UNAVAILABLE", "Sign-in is out of order", "Your second factor cannot be read at the moment. Please tell your administrator."},
 	{store.ErrUnavailable, 503, "STORE_UNAVAILABLE", "Sign-in is out of order", "The gateway cannot check sign-ins at the moment. Please try again shortly."},
+	{authflow.ErrSourceAway, 503, "SOURCE_UNAVAILABLE", "Your password cannot be checked", "The app that knows your password does not answer at the moment. Please try again shortly."},
+	{authflow.ErrPasswordElsewhere, 403, "FORBIDDEN", "Not possible here", "Your password is kept by the app itself. Change it there."},
+	{errAppPassword, 401, "APP_PASSWORD_NEEDED", "Your password is needed", "The app does not take the password that you signed in with."},
 	{errNotFound, 404, "NOT_FOUND", "Page not found", "There is nothing at this address."},
 	{errMethod, 405, "METHOD_NOT_ALLOWED", "Not possible", "This address does not answer requests of this kind."},
 	{errCrossOrigin, 403, "CROSS_ORIGIN", "Request refused", "The request came from another site. Go back and try again from here."},

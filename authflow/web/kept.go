@@ -34,8 +34,8 @@ const (
 // Kept is what a person sent from a page of the same origin, as their browser says (Fetch Metadata), in the whole
 // window: a frame could not show our pages. A form from elsewhere could be one that they never saw.
 func (s *Server) Keep(w http.ResponseWriter, r *http.Request, id *session.Identity) bool {
-	device := s.device(r)
-	if s.KeepPost <= 0 || !sentByHand(r) || !formTypes[mediaType(r)] || !authflow.MayKeep(device, id) {
+	client := s.sender(r)
+	if s.KeepPost <= 0 || !sentByHand(r) || !formTypes[mediaType(r)] || !authflow.MayKeep(client.Device, id) {
 		return false
 	}
 	target := s.here(r)
@@ -50,9 +50,13 @@ func (s *Server) Keep(w http.ResponseWriter, r *http.Request, id *session.Identi
 	s.guard(w)
 	var err error
 	if _, button := sendForm(body); !button { // a button pressed after the session has ended again: its post is kept already
-		err = s.Flow.KeepPost(r.Context(), device, authflow.Post{
+		subject := ""
+		if id != nil {
+			subject = id.Subject
+		}
+		err = s.Flow.KeepPost(r.Context(), subject, authflow.Post{
 			Host: r.Host, Target: target, ContentType: contentType, Referer: refererOf(r), Body: body,
-		})
+		}, client)
 	}
 	var step authflow.Step
 	if err == nil {
@@ -120,7 +124,7 @@ func (s *Server) Restore(w http.ResponseWriter, r *http.Request, id *session.Ide
 	if !button {
 		return withBody(r, body), true
 	}
-	post, err := s.Flow.TakePost(r.Context(), id.Subject, s.device(r), token, r.Host, s.here(r))
+	post, err := s.Flow.TakePost(r.Context(), id.Subject, token, r.Host, s.here(r), s.sender(r))
 	switch {
 	case errors.Is(err, authflow.ErrNotKept):
 		s.guard(w)

@@ -50,7 +50,7 @@ func (s *Server) accountPage(r *http.Request, cur *authflow.Current) (templates.
 		Username: cur.User.Username, Name: cur.User.Name, Email: cur.User.Email, Groups: cur.User.Groups,
 		TOTP: st.TOTP, RecoveryLeft: st.RecoveryLeft, Required: st.Required,
 		Fresh:             cur.Session.FreshWithin(s.Flow.Settings.FreshFor, s.Flow.Now()),
-		CanChangePassword: !st.TOTP || cur.Session.TwoFactor(),
+		CanChangePassword: cur.User.Source == "" && (!st.TOTP || cur.Session.TwoFactor()),
 	}
 	for _, ses := range list {
 		page.Sessions = append(page.Sessions, sessionRow(ses, cur.Session))

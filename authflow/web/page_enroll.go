@@ -50,12 +50,17 @@ func (s *Server) showEnroll(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case errors.Is(err, authflow.ErrReauthenticate):
-		http.Redirect(w, r, withReturn(s.AuthPath+"/2fa", withReturn(s.AuthPath+"/enroll", returnTo)), http.StatusFound)
+		s.proveFirst(w, r, returnTo, http.StatusFound)
 	case err != nil:
 		s.fail(w, r, err)
 	default:
 		s.renderStep(w, http.StatusOK, templates.EnrollPage, page, page.ReturnTo)
 	}
+}
+
+// proveFirst asks for a fresh second factor before an authenticator is replaced, and leads back from there.
+func (s *Server) proveFirst(w http.ResponseWriter, r *http.Request, returnTo string, status int) {
+	http.Redirect(w, r, withReturn(s.AuthPath+"/2fa", withReturn(s.AuthPath+"/enroll", returnTo)), status)
 }
 
 func (s *Server) enrollPage(r *http.Request, e authflow.Enroller, returnTo string) (templates.Enroll, error) {
@@ -110,6 +115,10 @@ func (s *Server) postEnroll(w http.ResponseWriter, r *http.Request) {
 func (s *Server) enrollAgain(w http.ResponseWriter, r *http.Request, e authflow.Enroller, err error) {
 	if errors.Is(err, authflow.ErrNoChallenge) || errors.Is(err, authflow.ErrAlreadyEnrolled) {
 		s.startOver(w, r, s.returnTo(r, r.PostForm.Get("rd")), err)
+		return
+	}
+	if errors.Is(err, authflow.ErrReauthenticate) {
+		s.proveFirst(w, r, s.returnTo(r, r.PostForm.Get("rd")), http.StatusSeeOther)
 		return
 	}
 	a := s.explain(w, r, err)

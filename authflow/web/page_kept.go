@@ -55,7 +55,7 @@ func (s *Server) postDropKept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err == nil {
-		err = s.Flow.DropPost(r.Context(), cur.User.Subject, s.device(r), r.PostForm.Get("token"))
+		err = s.Flow.DropPost(r.Context(), cur.User.Subject, r.PostForm.Get("token"), s.sender(r))
 	}
 	if err != nil && !errors.Is(err, authflow.ErrNotKept) { // gone is gone
 		s.fail(w, r, err)

@@ -13,6 +13,9 @@ import (
 func (s *Server) loginPage(r *http.Request, returnTo string) templates.Login {
 	keep := s.Flow.Settings.RememberFor
 	page := templates.Login{Base: s.base(r, "Sign in"), ReturnTo: returnTo, OfferRemember: keep > 0}
+	if a := s.apps[s.upstreamOf(r, s.destination(r, returnTo))]; a != nil {
+		page.Hint = a.app.Hint
+	}
 	if keep > 0 {
 		page.RememberFor = lifeInWords(keep)
 	}
@@ -68,7 +71,7 @@ func (s *Server) demand(r *http.Request, returnTo string) func(groups []string) 
 		return func([]string) bool { return false }
 	}
 	if err == nil && returnTo != "" && !s.reserved(target.Path) {
-		if twoFactor, found := s.Route(r, target); found {
+		if _, twoFactor, found := s.Route(r, target); found {
 			return func([]string) bool { return twoFactor }
 		}
 	}

@@ -22,7 +22,7 @@ import (
 	"sallyport/templates"
 )
 
-// Options are what the pages need to know. All are set but KeepPost, which may be 0.
+// Options are what the pages need to know. All are set but KeepPost, which may be 0, and lists, which may be empty.
 type Options struct {
 	Flow      *authflow.Flow
 	Codec     *cookie.Codec
@@ -34,15 +34,17 @@ type Options struct {
 	KeepPost  int64    // the longest form post that is kept over a sign-in, in bytes; 0: none is
 	// AppCookies are expired when somebody signs out at the gateway.
 	AppCookies []AppCookies
+	// Apps have a sign-in of their own, or a hint for their people.
+	Apps []*App
 	// ClientAddr says where a request came from, trusted proxies taken into account.
 	ClientAddr func(*http.Request) netip.Addr
 	// Secure says whether the client speaks https, trusted proxies taken into account.
 	Secure func(*http.Request) bool
 	// PageLoad says whether a browser asks for a page, which can be answered by one.
 	PageLoad func(*http.Request) bool
-	// Route says whether target, on the host of r where it names none, is a route, and whether that route
-	// asks for two factors.
-	Route func(r *http.Request, target *url.URL) (twoFactor, found bool)
+	// Route says whether target, on the host of r where it names none, is a route, of which upstream, and whether that
+	// route asks for two factors.
+	Route func(r *http.Request, target *url.URL) (upstream string, twoFactor, found bool)
 	// Alive says who a session belongs to while it lives: session.ErrNone, or the store's error.
 	Alive func(ctx context.Context, key string) (*session.Identity, error)
 	Log   *slog.Logger
@@ -54,6 +56,7 @@ type Server struct {
 	pages   *template.Template
 	routes  map[string]methods
 	origins *http.CrossOriginProtection
+	apps    map[string]*AppSignIn // by upstream
 }
 
 // methods are the actions of one path.
@@ -65,7 +68,10 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Options: o, pages: pages, origins: http.NewCrossOriginProtection()}
+	s := &Server{Options: o, pages: pages, origins: http.NewCrossOriginProtection(), apps: map[string]*AppSignIn{}}
+	for _, a := range o.Apps {
+		s.apps[a.Name] = &AppSignIn{app: a, server: s}
+	}
 	s.routes = s.routeTable()
 	return s, nil
 }
@@ -83,6 +89,7 @@ func (s *Server) routeTable() map[string]methods {
 		"/logout":         {"GET": s.showLogout, "POST": s.postLogout},
 		signedInPath:      {"GET": s.showSignedIn},
 		keptPath:          {"GET": s.showKept, "POST": s.form(s.postDropKept)},
+		appPasswordPath:   {"GET": s.showAppPassword, "POST": s.form(s.postAppPassword)},
 
 		"/account/recovery-codes": {"POST": s.form(s.postNewCodes)},
 		"/account/disable-2fa":    {"POST": s.form(s.postDisable)},

@@ -33,11 +33,13 @@ type Options struct {
 //
 //	Listen string `key:"listen"`             // the key; a field without one is left alone
 //	Driver string `key:"driver" oneof:"a b"` // the values that are allowed
-//	File   string `key:"file,path"`          // made absolute, from the folder of the YAML file
+//	File   string `key:"file,path"`          // made absolute, from the folder of the YAML file; in a map or list, each
 //	Token  string `key:"token,secret"`       // also token_file, whose content is the value; for a list, its lines
 //	_      struct{} `ignore:"website locale"` // keys that are accepted and not looked at
 //
-// Known types are structs, maps with string keys, slices, strings, booleans, ints and [time.Duration].
+// Known types are structs, maps with string keys, slices, strings, booleans, ints and [time.Duration], and pointers to
+// them, which are nil where the file does not give the key. A struct that [Options.Types] knows too is read from a text
+// where the file has a text, and from keys where it has keys.
 func Decode(file string, data []byte, into any, opts Options) (*Document, error) {
 	d := &decoder{
 		Document: &Document{file: file, lines: map[string]int{}, faulty: map[string]bool{}},
@@ -98,6 +100,8 @@ func fieldsOf(t reflect.Type) map[string]field {
 
 func (d *decoder) value(n *yaml.Node, v reflect.Value, key string, f field) {
 	switch {
+	case f.option == "secret" && (n.Kind == yaml.AliasNode || n.Style&yaml.TaggedStyle != 0): // which may be the secret
+		d.fail(n.Line, key, "begins with a character that means something in YAML; a value with * or ! in front needs quotes")
 	case n.Kind == yaml.AliasNode:
 		d.fail(n.Line, key, "aliases (*%s) are not read; write the value out", n.Value)
 	case n.Style&yaml.TaggedStyle != 0:
@@ -108,12 +112,15 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string, f field) {
 		}
 	case f.fromFile:
 		d.secretFile(n, v, key, f)
-	case d.opts.Types[v.Type()] != nil:
+	case d.opts.Types[v.Type()] != nil && (n.Kind == yaml.ScalarNode || v.Kind() != reflect.Struct):
 		d.scalar(n, v, key, f)
+	case v.Kind() == reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		d.value(n, v.Elem(), key, f)
 	case v.Kind() == reflect.Struct:
 		d.structure(n, v, key)
 	case v.Kind() == reflect.Map:
-		d.stringMap(n, v, key)
+		d.stringMap(n, v, key, f)
 	case v.Kind() == reflect.Slice:
 		d.list(n, v, key, f)
 	default:
@@ -158,7 +165,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, key string) {
 		empty := p.value.Kind != yaml.AliasNode && p.value.Value == "" && len(p.value.Content) == 0 && !isNull(p.value)
 		switch {
 		case !known:
-			d.unknown(key, p, fields)
+			d.unknown(key, p, fields, n.Style&yaml.FlowStyle != 0)
 		case f.ignored:
 		case f.option == "secret" && empty: // so that an empty x does not undo x_file
 		case f.option == "secret" && secretFrom[f.index] != "":
@@ -172,17 +179,19 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, key string) {
 	}
 }
 
-// unknown reports a key that the structure does not have. A name that is not plain is not shown: it is most likely
-// the rest of a value that lacks quotes, and such a value may be a secret.
-func (d *decoder) unknown(key string, p pair, fields map[string]field) {
+// unknown reports a key that the structure does not have. A name that is not plain is not shown, nor, beside a secret
+// inside { }, one without a value: it is most likely the rest of a value that lacks quotes, which may be that secret.
+func (d *decoder) unknown(key string, p pair, fields map[string]field, inFlow bool) {
+	rest := strings.HasSuffix(p.key, `"`)
 	names := make([]string, 0, len(fields))
 	for name, f := range fields {
+		rest = rest || inFlow && f.option == "secret" && isNull(p.value)
 		if !f.ignored {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
-	if strings.HasSuffix(p.key, `"`) {
+	if rest {
 		if !d.faulty[key] {
 			d.fail(d.lines[p.key], key, "holds an unknown key; a value with a comma or a colon in it needs quotes")
 		}
@@ -191,11 +200,11 @@ func (d *decoder) unknown(key string, p pair, fields map[string]field) {
 	d.fail(d.lines[p.key], p.key, "unknown key%s", suggest(p.name, names))
 }
 
-func (d *decoder) stringMap(n *yaml.Node, v reflect.Value, key string) {
+func (d *decoder) stringMap(n *yaml.Node, v reflect.Value, key string, f field) {
 	v.Set(reflect.MakeMap(v.Type()))
 	for _, p := range d.pairs(n, key) {
 		element := reflect.New(v.Type().Elem()).Elem()
-		d.value(p.value, element, p.key, field{})
+		d.value(p.value, element, p.key, f)
 		v.SetMapIndex(reflect.ValueOf(p.name), element)
 	}
 }

@@ -69,6 +69,22 @@ func (p *Process) Wait() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
+// PeakMemory returns the most memory that the process has had in use so far, in bytes (VmHWM of proc_pid_status(5)).
+func (p *Process) PeakMemory() int64 {
+	p.t.Helper()
+	path := fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(raw), "VmHWM:")
+	var kib int64
+	if _, err := fmt.Sscanf(rest, "%d kB", &kib); err != nil {
+		p.t.Fatalf("%s has no VmHWM in kB: %v\n%s", path, err, raw)
+	}
+	return kib << 10
+}
+
 // Ended says whether the process has ended.
 func (p *Process) Ended() bool {
 	select {

@@ -18,7 +18,6 @@ import (
 //	/events     a stream of two server-sent events, the second when the test says so
 //	/socket     a WebSocket that sends back what it gets
 //	/set-cookie sets the cookies that the query names
-//	/garbage    an answer that is not HTTP
 //	any other   the request's headers as JSON
 type Upstream struct {
 	T      *testing.T
@@ -59,8 +58,6 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for _, name := range r.URL.Query()["name"] {
 			http.SetCookie(w, &http.Cookie{Name: name, Value: "upstream"})
 		}
-	case "/garbage":
-		u.sendGarbage(w)
 	default:
 		w.Header().Set("Content-Type", "application/json")
 		if err := json.NewEncoder(w).Encode(r.Header); err != nil {
@@ -97,16 +94,6 @@ func (u *Upstream) echo(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-}
-
-func (u *Upstream) sendGarbage(w http.ResponseWriter) {
-	c, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		u.T.Errorf("upstream: taking the connection over: %v", err)
-		return
-	}
-	defer c.Close()
-	fmt.Fprint(c, "this is not HTTP\r\n\r\n")
 }
 
 // Requests returns the journal so far.
