@@ -238,7 +238,7 @@ func TestAPasswordThatWasChangedInDokuWikiIsAskedForAndTheWorkGoesOn(t *testing.
 			w.Fill("#password", wikiPassword)
 			w.Follow("main form button[type=submit]")
 			w.WantPage("Your password for wiki")
-			if text := w.Text("main"); !strings.Contains(text, "The app does not take that password either.") {
+			if text := w.Text("main"); !strings.Contains(text, "wiki does not take that password either.") {
 				t.Errorf("after the old password:\n%s", text)
 			}
 			w.Fill("#password", changedPassword)
