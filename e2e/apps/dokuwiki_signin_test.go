@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -325,8 +326,11 @@ func TestTheProbeTellsAWrongConfigurationForDokuWikiFromARightOne(t *testing.T) 
 			page := fmt.Sprintf("page: %q", c.path+"doku.php?do=login")
 			const success = `success: { status: [302], cookie: "DW*" }`
 			right := "{ form: { " + page + ", " + success + " } }"
-			o.wantProbe(right, right, 0, "probed wiki: the app refuses this name and password: POST "+c.path+"doku.php answered 403 and no new cookie")
+			o.wantProbe(right, right, 0, "probed wiki: the app refuses this name and password: POST "+c.path+"doku.php answered 403 and no new cookie\n"+
+				`probed wiki: the app takes the name and password of "carroll"`)
 			for _, wrong := range []struct{ keys, saw string }{
+				{page, "answered 302 to " + c.path + "doku.php and a new cookie, which fits neither success nor failure"},
+				{page + `, success: { status: [302], cookie: "Doku_*" }`, "answered 302 to " + c.path + "doku.php and a new cookie, which fits neither success nor failure"},
 				{page + `, success: { status: [403] }`, "answered 403 and no new cookie, which fits both success and failure"},
 				{page + ", " + success + `, failure: { status: [401] }`, "answered 403 and no new cookie, which fits neither success nor failure"},
 				{page + ", " + success + `, password_field: pw`, `has no form with a field "pw" that can be filled in`},
@@ -352,8 +356,10 @@ func (o *ownWiki) wantProbe(right, tried string, code int, saw string) {
 		o.t.Fatalf("the configuration does not sign in by %s:\n%s", right, content)
 	}
 	o.gateway.Write("probed.yaml", strings.ReplaceAll(string(content), right, tried))
-	p := harness.Start(o.t, o.gateway.Dir, harness.Binary, "check", "--config", "probed.yaml", "--probe")
-	if got := p.Wait(); got != code || !strings.Contains(p.Out.String(), saw) {
-		o.t.Errorf("%s: exit status %d, want %d and %q:\n%s", tried, got, code, saw, p.Out.String())
+	check := exec.CommandContext(o.t.Context(), harness.Binary, "check", "--config", "probed.yaml", "--probe", "--as", "carroll")
+	check.Dir, check.Stdin = o.gateway.Dir, strings.NewReader(wikiPassword+"\n")
+	out, err := check.CombinedOutput()
+	if got := check.ProcessState.ExitCode(); got != code || !strings.Contains(string(out), saw) || strings.Contains(string(out), wikiPassword) {
+		o.t.Errorf("%s: %v, want exit status %d and %q, without the password:\n%s", tried, err, code, saw, out)
 	}
 }
