@@ -299,6 +299,11 @@ func TestNobodyIsInTheAppAsWhoeverHadTheBrowserBefore(t *testing.T) {
 		if text := a.expect(c, "GET", "/x", "", "", 200)["text"]; text != "inside as dave (dave) at /x " {
 			t.Errorf("%s: the app says %v", when, text)
 		}
+		// A user of the users file, whom the app does not know.
+		a.expect(c, "POST", "/auth/login", login("alice", testPassword), "", 200)
+		if status, answer := a.call(c, "GET", "/x", "", ""); status != 302 {
+			t.Errorf("%s: the app takes alice for somebody: %v", when, answer)
+		}
 	}
 }
 
