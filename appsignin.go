@@ -43,6 +43,7 @@ type apps struct {
 	g        *gateway // whose proxy reaches them; complete when the first person comes
 	log      *slog.Logger
 	checkers []appChecker
+	oddities []string // of files with other accounts: one line each
 }
 
 // appChecker asks one app in one way. What asks in the same way shares its limits.
@@ -205,19 +206,20 @@ func (a *apps) fillIn(app *web.App, u *config.Upstream) error {
 			}
 		}
 	default:
-		return otherAccounts(app, s.Basic)
+		return a.otherAccounts(app, s.Basic)
 	}
 	return nil
 }
 
 // otherAccounts signs people in with an account for all, or with those of a file.
-func otherAccounts(app *web.App, b *config.AppAccount) error {
-	accountFor := func(*session.Identity) (credentials.Account, bool) { return credentials.Account{}, false }
+func (a *apps) otherAccounts(app *web.App, b *config.AppAccount) error {
+	var accountFor func(*session.Identity) (credentials.Account, bool)
 	if b.MapFile != "" {
 		accounts, err := credentials.Read(b.MapFile)
 		if err != nil {
 			return fmt.Errorf("basic.map_file: %w", err)
 		}
+		a.oddities = append(a.oddities, accounts.Warnings()...)
 		accountFor = func(id *session.Identity) (credentials.Account, bool) { return accounts.For(id.Subject, id.Groups) }
 	} else {
 		shared, err := credentials.NewAccount(b.Username, b.Password)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"sallyport/authflow/appsignin"
@@ -38,9 +39,9 @@ func (a *apps) probe(ctx context.Context, w io.Writer) error {
 	return err
 }
 
-// warnings says which names two sources have, one line each: the first of the two decides.
+// warnings says what is odd about accounts and names, one line each. Of a name that two sources have the first decides.
 func (a *apps) warnings(dir *users.Directory) []string {
-	var out []string
+	out := slices.Clone(a.oddities)
 	for _, u := range dir.All() {
 		if a.g.flow.Mistakable(u.Username) {
 			out = append(out, fmt.Sprintf("%s: %q is what apps are told of a person of another source; nobody can sign in by it", a.cfg.Users.File, u.Username))
