@@ -27,7 +27,7 @@ type shop struct {
 // alicesPassword is in the database.
 const alicesPassword = "alices ünusual password"
 
-// startShop starts the gateway before an upstream of another name. edit changes the page's configuration.
+// startShop starts the gateway before one app under two names, one of which has the source's name. edit changes the page's configuration.
 func startShop(t *testing.T, edit ...string) *shop {
 	t.Helper()
 	page := harness.Read(t, "docs/apps/own-database.md")
@@ -38,7 +38,7 @@ func startShop(t *testing.T, edit ...string) *shop {
 	paths := []string{"/usr/local/lib/sallyport/", s.dir + "/", "/var/lib/shop/", s.dir + "/"}
 	more := strings.NewReplacer(append(edit, paths...)...).Replace(harness.FirstYAML(t, last))
 	s.Gateway = harness.StartGateway(t, harness.Settings{
-		More: more, Upstreams: "  - { name: desk, url: \"" + s.upstream.URL + "\" }",
+		More: more, Upstreams: fmt.Sprintf("  - { name: desk, url: %q }\n  - { name: shop, path: /shop, url: %[1]q }", s.upstream.URL),
 		Users: []harness.User{{Name: "admin"}}, // whose names are nobody's in the database
 	})
 	return s
@@ -89,10 +89,12 @@ func TestThePeopleOfADatabaseSignInWithTheirPasswordAndACode(t *testing.T) {
 	setting := c.With("Authorization", "Bearer "+pending)
 	phone := harness.NewAuthenticator(t, setting.Post("/auth/2fa/setup", nil).Want(200).Text("otpauthUrl"))
 	setting.Post("/auth/2fa/verify-setup", harness.Fields{"token": phone.Code()}).Want(200)
-	c.Get("/").Want(200)
-	saw := s.upstream.Only()
-	if user, groups := saw.Header["Remote-User"], saw.Header["Remote-Groups"]; !slices.Equal(user, []string{"shop/alice"}) || !slices.Equal(groups, []string{"shop-users"}) {
-		t.Errorf("the upstream was told of %q in %q", user, groups)
+	for path, name := range map[string]string{"/": "shop/alice", "/shop/": "alice"} {
+		c.Get(path).Want(200)
+		saw := s.upstream.Only()
+		if user, groups := saw.Header["Remote-User"], saw.Header["Remote-Groups"]; !slices.Equal(user, []string{name}) || !slices.Equal(groups, []string{"shop-users"}) {
+			t.Errorf("at %s the upstream was told of %q in %q", path, user, groups)
+		}
 	}
 
 	again := s.Client()
