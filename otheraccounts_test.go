@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,6 +16,9 @@ const sharedSecret = "the secret of an app's account"
 
 // sawHeaders is an app that answers with what it was told of who asks.
 func sawHeaders(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/broken" {
+		panic(http.ErrAbortHandler)
+	}
 	saw := map[string]string{}
 	for name, values := range r.Header {
 		if strings.Contains("Authorization X-Api-Key X-Api-Tenant X_api_key Remote-User", name) {
@@ -39,7 +43,7 @@ func secretFile(t *testing.T, content string) string {
 func startWithAccount(t *testing.T, signInToApp string) *app {
 	t.Helper()
 	const access = ", access: { policy: one_factor, rules: [{ paths: [/open], policy: bypass }, { policy: one_factor }] }"
-	return startAppBefore(t, access+", sign_in_to_app: "+signInToApp, "", sawHeaders)
+	return startAppBefore(t, access+", sign_in_to_app: "+signInToApp, "log: { level: debug }\n", sawHeaders)
 }
 
 // saw returns what the app is told of a request that says who asks by itself.
@@ -126,7 +130,8 @@ func TestEachPersonHasTheirOwnAccountOrThatOfTheirGroupOrNone(t *testing.T) {
 // log or the gateway's files.
 func (a *app) keepsToItself(secret string) {
 	a.Helper()
-	said := map[string]string{"the log": a.log.String()}
+	broken := a.expect(a.signedIn("alice"), "GET", "/broken", "", "", 502)
+	said := map[string]string{"the log": a.log.String(), "the answer of a broken app": fmt.Sprint(broken)}
 	for _, args := range [][]string{{"check"}, {"explain", "/x"}, {"explain", "/x", "--user", "alice"}, {"explain", "/open"}} {
 		var out, errs bytes.Buffer
 		code := run(a.Context(), append(args, "--config", a.file("config.yaml")), terminal{strings.NewReader(""), &out, &errs})
