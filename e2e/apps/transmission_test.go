@@ -2,6 +2,7 @@ package apps
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -262,31 +263,55 @@ func TestTwoPeopleShareTransmissionsAccountAndNothingElse(t *testing.T) {
 }
 
 func TestTheProbeTellsAWrongConfigurationOfTransmissionFromARightOne(t *testing.T) {
-	check := func(t *testing.T, s *torrents, want int, words string) {
-		t.Helper()
-		dir := t.TempDir()
-		config := harness.Settings{More: s.more, Upstreams: s.entry}.Configuration(t, harness.FreeAddress(t))
-		if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		p := harness.Start(t, dir, harness.Binary, "check", "--probe", "--config", "config.yaml")
-		if code := p.Wait(); code != want || !strings.Contains(p.Out.String(), words) {
-			t.Errorf("it ended with %d and wrote:\n%s\nwant %d and %q", code, p.Out.String(), want, words)
-		}
-	}
 	s := startTorrents(t, atTheRoot, withItsOwnPassword, "torrents.example.com")
-	check(t, s, 0, "probed transmission: the app refuses this name and password: GET /transmission/web/ answered 401")
+	s.wantProbe("", 0, "probed transmission: the app refuses this name and password: GET /transmission/web/ answered 401")
+	s.wantProbe(torrentsPassword, 0, "config.yaml: good")
+	s.wantProbe("a wrong password", 2, "the app refuses this name and password")
 
-	const probe = "probe: /transmission/web/"
-	none := startTorrents(t, atTheRoot, withItsOwnPassword, "torrents.example.com", "{ "+probe+" }", "{}")
-	check(t, none, 2, "users.sources[0].sign_in.basic.probe: missing")
+	right := s.more
+	for probe, says := range map[string]string{
+		"{ probe: /transmission/rpc }":  "GET /transmission/rpc with name and password answered 409, neither",
+		"{ probe: /transmission/none }": "GET /transmission/none with name and password answered 409, neither",
+		"{ probe: /none }":              "GET /none with name and password answered 301, neither",
+		"{}":                            "users.sources[0].sign_in.basic.probe: missing",
+	} {
+		s.more = strings.Replace(right, "{ probe: /transmission/web/ }", probe, 1)
+		s.wantProbe(torrentsPassword, 2, says)
+	}
+	s.more = right
 
 	s.stop()
-	check(t, s, 1, "the app is out of reach")
-
+	s.wantProbe("", 1, "the app is out of reach")
 	s.section = strings.ReplaceAll(s.section, `"rpc-authentication-required": true`, `"rpc-authentication-required": false`)
 	s.start()
-	check(t, s, 2, "GET /transmission/web/ without a password answered 200 and not 401")
+	s.wantProbe("", 2, "GET /transmission/web/ without a password answered 200 and not 401")
+}
+
+// wantProbe runs the page's command, with a password where one is given, and fails the test where it ends with another
+// status or does not say so.
+func (s *torrents) wantProbe(password string, want int, words string) {
+	s.t.Helper()
+	dir := s.t.TempDir()
+	config := harness.Settings{More: s.more, Upstreams: s.entry}.Configuration(s.t, harness.FreeAddress(s.t))
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	check := exec.CommandContext(s.t.Context(), harness.Binary, "check", "--probe")
+	if password != "" {
+		check.Args = append(check.Args, "--as", "transmission")
+		check.Stdin = strings.NewReader(password + "\n")
+	}
+	check.Dir = dir
+	out, err := check.CombinedOutput()
+	if err != nil && check.ProcessState == nil {
+		s.t.Fatal(err)
+	}
+	if code := check.ProcessState.ExitCode(); code != want || !strings.Contains(string(out), words) {
+		s.t.Errorf("%s ended with %d and wrote:\n%s\nwant %d and %q", check, code, out, want, words)
+	}
+	if password != "" && strings.Contains(string(out), password) {
+		s.t.Errorf("%s shows the password:\n%s", check, out)
+	}
 }
 
 func TestAProbeThatNeverSaysYesIsAnErrorOfTheAppAndNotAWrongPassword(t *testing.T) {
