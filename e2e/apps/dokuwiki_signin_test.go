@@ -277,9 +277,10 @@ func TestTwoPeopleOfDokuWikiAreNeverInEachOthersSession(t *testing.T) {
 	o := startOwnWiki(t, ownPasswords[1].heading, ownPasswords[1].host, ownPasswords[1].path)
 	people := []string{"Lewis Carroll", "Charles Dodgson"}
 	var windows []*wiki
+	var phones []*harness.Authenticator
 	for _, name := range []string{"carroll", "dodgson"} {
-		w, _ := o.enrol(harness.StartBrowser(t), name)
-		windows = append(windows, w)
+		w, phone := o.enrol(harness.StartBrowser(t), name)
+		windows, phones = append(windows, w), append(phones, phone)
 	}
 	for range 2 {
 		for _, w := range windows {
@@ -299,6 +300,14 @@ func TestTwoPeopleOfDokuWikiAreNeverInEachOthersSession(t *testing.T) {
 			w.wantMember(people[i])
 		}
 	}
+
+	// In the window of the first, whose session at the gateway has ended.
+	w := windows[0]
+	w.loseTheGatewaysCookie()
+	w.Visit(o.path)
+	w.GivePassword("dodgson", wikiPassword)
+	w.GiveRecoveryCode(phones[1].RecoveryCode())
+	w.wantMember(people[1])
 }
 
 // wantNoPassword fails the test where one of these can be read in the gateway's folder or log.

@@ -141,19 +141,25 @@ func (w *wiki) wantText(want string) {
 	}
 }
 
-// loseTheSessionWhileTyping lets the gateway's session end before a page is saved, as its timeout would.
+// loseTheSessionWhileTyping lets the gateway's session end before a page is saved.
 func (w *wiki) loseTheSessionWhileTyping() {
 	w.t.Helper()
 	w.edit("Nothing was lost. ")
-	w.Do("losing the gateway's cookie", func(ctx context.Context, _ *chromedp.Target) (chromedp.Void, error) {
-		_, err := chromedp.Call(ctx, network.DeleteCookies, network.DeleteCookiesParams{Name: "sallyport", URL: w.URL})
-		return chromedp.Void{}, err
-	})
+	w.loseTheGatewaysCookie()
 	w.save()
 	w.signInAgain()
 	w.WantPage("Your form has not been sent yet")
 	w.Follow("main .primary")
 	w.wantText("Nothing was lost.")
+}
+
+// loseTheGatewaysCookie ends the gateway's session as its timeout would.
+func (w *wiki) loseTheGatewaysCookie() {
+	w.t.Helper()
+	w.Do("losing the gateway's cookie", func(ctx context.Context, _ *chromedp.Target) (chromedp.Void, error) {
+		_, err := chromedp.Call(ctx, network.DeleteCookies, network.DeleteCookiesParams{Name: "sallyport", URL: w.URL})
+		return chromedp.Void{}, err
+	})
 }
 
 // signInAgain passes the gateway's pages.
