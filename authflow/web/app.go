@@ -114,10 +114,11 @@ func (a *AppSignIn) SignIn(r *http.Request, id *session.Identity) (lines []strin
 	if !known {
 		return nil, true, nil
 	}
+	again := a.signInOnce
 	if a.app.OwnBasic {
-		return nil, true, a.server.Flow.ForgetPassword(r.Context(), id.Key)
+		again = a.askWhetherRight
 	}
-	done := a.recent.once(id.Key, a.server.Flow.Now(), r, func() signInResult { return a.signInOnce(r, id, plain) })
+	done := a.recent.once(id.Key, a.server.Flow.Now(), r, func() signInResult { return again(r, id, plain) })
 	return done.lines, done.ask, done.err
 }
 
@@ -149,6 +150,21 @@ func (a *AppSignIn) signInOnce(r *http.Request, id *session.Identity, plain stri
 		return signInResult{}
 	}
 	return signInResult{lines: lines}
+}
+
+// askWhetherRight finds out whether a 401 to somebody's own password is about the password: apps answer so too where a
+// person may not go. One that is still right is kept, and the 401 passes.
+func (a *AppSignIn) askWhetherRight(r *http.Request, id *session.Identity, plain string) signInResult {
+	if a.app.Verify != nil {
+		may, err := a.server.Flow.MaySignInToApp(r.Context(), id.Key, a.app.Name)
+		if err != nil || !may {
+			return signInResult{err: err}
+		}
+		if right, err := a.app.Verify(r, id.Username, plain); right || err != nil {
+			return signInResult{err: err}
+		}
+	}
+	return signInResult{ask: true, err: a.server.Flow.ForgetPassword(r.Context(), id.Key)}
 }
 
 // signInToApps signs somebody whose session begins in to the apps of this host that want it now, side by side. An app
