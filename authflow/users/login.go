@@ -26,6 +26,9 @@ func Fold(login string) (string, error) {
 	if !utf8.ValidString(login) {
 		return "", fmt.Errorf("%w: not UTF-8", ErrBadName)
 	}
+	if strings.ContainsFunc(login, unicode.IsControl) { // a line break around a name is no slip of a finger
+		return "", fmt.Errorf("%w: holds a character that cannot be seen", ErrBadName)
+	}
 	login = strings.TrimSpace(login)
 	if strings.ContainsFunc(login, unseen) {
 		return "", fmt.Errorf("%w: holds a character that cannot be seen", ErrBadName)

@@ -99,7 +99,9 @@ func TestThreeHundredPeopleWhoSignInAtOnceAreServedOrToldToComeAgain(t *testing.
 	var all sync.WaitGroup
 	for i := range people {
 		c := g.Client()
-		all.Go(func() { outcomes[i] = c.Post("/auth/login", harness.Fields{"username": fmt.Sprintf("user%d", i), "password": harness.Password}) })
+		all.Go(func() {
+			outcomes[i] = c.Post("/auth/login", harness.Fields{"username": fmt.Sprintf("user%d", i), "password": harness.Password})
+		})
 	}
 	all.Wait()
 	counts := map[int]int{}
