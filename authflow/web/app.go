@@ -154,24 +154,33 @@ func (a *AppSignIn) signInOnce(r *http.Request, id *session.Identity, plain stri
 // signInToApps signs somebody whose session begins in to the apps of this host that want it now, side by side. An app
 // that does not answer keeps nobody out of the gateway. Where the app that the person is going to refuses the password,
 // the way there leads over the page that asks for it.
+//
+// At an app of theirs where they are not signed in now, nobody is: what whoever had the browser before has left of it
+// goes.
 func (s *Server) signInToApps(w http.ResponseWriter, r *http.Request, out *authflow.Outcome) {
 	var apps []*App
 	for _, a := range s.Apps {
-		if out.Password != "" && a.AtStart && a.SignIn != nil && a.Takes(out.User.Source) && onHost(r.Host, a.Hosts) {
+		if out.Password != "" && a.SignIn != nil && a.Takes(out.User.Source) && onHost(r.Host, a.Hosts) {
 			apps = append(apps, a)
 		}
 	}
 	results := make([]signInResult, len(apps))
 	var all sync.WaitGroup
 	for i, a := range apps {
-		all.Go(func() { results[i].lines, results[i].err = a.SignIn(r, out.User.Username, out.Password) })
+		if a.AtStart {
+			all.Go(func() { results[i].lines, results[i].err = a.SignIn(r, out.User.Username, out.Password) })
+		}
 	}
 	all.Wait()
 	for i, done := range results {
+		name := apps[i].Name
+		if len(done.lines) == 0 {
+			s.expireAppCookies(w, r, func(app string) bool { return app == name })
+		}
 		for _, line := range done.lines {
 			w.Header().Add("Set-Cookie", line)
 		}
-		switch name := apps[i].Name; {
+		switch {
 		case done.err == nil:
 		case !errors.Is(done.err, authflow.ErrInvalidCredentials):
 			s.Log.Warn("nobody could be signed in to the app", "upstream", name, "cause", done.err)
