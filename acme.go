@@ -135,7 +135,8 @@ func pauseAfter(failures int) time.Duration {
 	return min(5*time.Minute<<min(failures-1, 8), time.Hour)
 }
 
-// obtain returns the certificate for a host, and asks the authority where there is none. It may take minutes.
+// obtain returns the certificate for a host, and asks the authority where there is none. That may take the five minutes
+// that autocert allows, which nothing but the end of the process cuts short.
 func (a *acmeCertificates) obtain(name string) (*tls.Certificate, error) {
 	// A hello of our own and not the client's, because autocert would ask for a second, RSA certificate for a client that
 	// says it has no ECDSA.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -13,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -120,6 +122,29 @@ func TestOnlyTLSWithForwardSecrecyAndAuthenticatedEncryptionIsSpoken(t *testing.
 				conn.Close()
 			}
 		})
+	}
+}
+
+func TestAClientThatWantsToNegotiateAgainIsCutOff(t *testing.T) {
+	a := startTLSApp(t)
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	client := exec.CommandContext(ctx, "openssl", "s_client", "-tls1_2", "-connect", a.server.listener.Addr().String())
+	said := &logBuffer{}
+	client.Stdout, client.Stderr = said, said
+	commands, err := client.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Start(); err != nil {
+		t.Fatal(err)
+	}
+	a.eventually("the first handshake is done", func() bool { return strings.Contains(said.String(), "Verify return code") })
+	if _, err := io.WriteString(commands, "R\n"); err != nil { // s_client's word for it
+		t.Fatal(err)
+	}
+	if err := client.Wait(); err == nil || ctx.Err() != nil || !strings.Contains(said.String(), "RENEGOTIATING") || !strings.Contains(said.String(), "alert unexpected message") {
+		t.Errorf("%v, and the client said:\n%s", err, said)
 	}
 }
 

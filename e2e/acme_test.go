@@ -211,6 +211,8 @@ func TestCertificatesComeFromAnAuthorityByEitherProofAndOutliveARestart(t *testi
 			c.wait("wiki.example.com")
 			c.client().Get("/auth/healthz").Want(200)
 			c.client().Login("alice").Want(403, "2FA_SETUP_REQUIRED")
+			c.speaksHTTP2()
+			c.Run("healthcheck")
 			c.unknownNamesAreRefused()
 			c.keptForTheOwnerAlone()
 
@@ -243,6 +245,20 @@ func (c *certified) client() *harness.Client {
 		},
 	}
 	return client
+}
+
+func (c *certified) speaksHTTP2() {
+	c.T.Helper()
+	client := c.client()
+	client.Http.Transport.(*http.Transport).ForceAttemptHTTP2 = true
+	response, err := client.Http.Get(c.URL + "/auth/healthz")
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != 200 || response.ProtoMajor != 2 {
+		c.T.Errorf("got %s %s, want HTTP/2", response.Proto, response.Status)
+	}
 }
 
 func (c *certified) unknownNamesAreRefused() {
