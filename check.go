@@ -44,7 +44,7 @@ func checkCommand(ctx context.Context, args []string, t terminal) error {
 		return usageError{err}
 	}
 	dir, errUsers := openUsers(cfg, slog.New(slog.DiscardHandler))
-	_, errTLS := serverTLS(cfg.Server.TLS)
+	certificate, errTLS := openCertificate(cfg.Server.TLS, slog.New(slog.DiscardHandler))
 	_, errRedis := redisTLS(cfg.Store.Redis.TLS)
 	var g *gateway
 	var errBuild error
@@ -61,6 +61,9 @@ func checkCommand(ctx context.Context, args []string, t terminal) error {
 	}
 	for _, w := range append(dir.Warnings(), g.apps.warnings(dir)...) {
 		fmt.Fprintf(t.err, "%s\n", w)
+	}
+	if certificate != nil && certificate.warning() != "" {
+		fmt.Fprintf(t.err, "%s: %s\n", cfg.Path, certificate.warning())
 	}
 	if probe {
 		if err := probeAs(ctx, g.apps, as, t); err != nil {
@@ -175,12 +178,12 @@ func healthcheckCommand(ctx context.Context, args []string, _ terminal) error {
 		host = "127.0.0.1"
 	}
 	scheme := "http"
-	if cfg.Server.TLS.CertFile != "" {
+	if cfg.Server.TLS.On() {
 		scheme = "https"
 	}
 	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{
 		// The certificate is for the public name, and the question goes to this machine.
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		TLSClientConfig: &tls.Config{ServerName: cfg.Server.PublicURL.Hostname(), InsecureSkipVerify: true},
 	}}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+net.JoinHostPort(host, port)+cfg.Server.AuthPath+"/healthz", nil)
 	if err != nil {
