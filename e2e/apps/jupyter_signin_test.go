@@ -265,7 +265,7 @@ func TestAPasswordThatWasChangedInJupyterIsAskedForAndTheWorkGoesOn(t *testing.T
 			p.WantPage("Your password for jupyter")
 			again(p, jupyterPassword)
 			p.WantPage("Your password for jupyter")
-			if text := p.Text("main"); !strings.Contains(text, "The app does not take that password either.") {
+			if text := p.Text("main"); !strings.Contains(text, "jupyter does not take that password either.") {
 				t.Errorf("after the old password:\n%s", text)
 			}
 			again(p, newJupyterPassword)
