@@ -24,6 +24,7 @@ var troubles = []trouble{
 }
 
 func TestT52T53EveryTroubleOfTheWireClosesTheDoorsAndPasses(t *testing.T) {
+	t.Parallel()
 	redis := harness.StartRedis(t)
 	for i, in := range troubles {
 		t.Run(in.name, func(t *testing.T) {
