@@ -143,7 +143,7 @@ func appCookies(cfg *config.Config) []web.AppCookies {
 	var apps []web.AppCookies
 	for _, u := range cfg.Upstreams {
 		if len(u.SignOut.Cookies) > 0 {
-			apps = append(apps, web.AppCookies{Hosts: u.Hosts, Path: u.Path, Names: u.SignOut.Cookies})
+			apps = append(apps, web.AppCookies{App: u.Name, Hosts: u.Hosts, Path: u.Path, Names: u.SignOut.Cookies})
 		}
 	}
 	return apps

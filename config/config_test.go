@@ -328,6 +328,17 @@ func TestSecretsStayOutOfErrors(t *testing.T) {
 	}
 }
 
+func TestTheUsualNamesOfAnAppsPeopleHaveOneSpelling(t *testing.T) {
+	for name, want := range map[string]bool{
+		"carroll": true, "l.carroll": true, "lewis_carroll-2": true, "7": true, "a" + strings.Repeat("b", 63): true,
+		"carroll.": false, ".carroll": false, "lewis__carroll": false, "lewis._carroll": false, "Carroll": false, "c@rroll": false, "càrroll": false, "": false, "a" + strings.Repeat("b", 64): false,
+	} {
+		if got := usualNames.MatchString(name); got != want {
+			t.Errorf("%q: %t, want %t", name, got, want)
+		}
+	}
+}
+
 func FuzzLoad(f *testing.F) {
 	for _, pattern := range []string{"testdata/*.yaml", "../config.example.yaml"} {
 		names, err := filepath.Glob(pattern)
