@@ -13,7 +13,7 @@ import (
 
 // replicaTimeout bounds how long a write waits for a replica. One that keeps up acknowledges in little more
 // than a round trip. It is also how long one that hangs holds on to a connection of the pool.
-const replicaTimeout = 250 * time.Millisecond
+const replicaTimeout = 500 * time.Millisecond
 
 // kept is a script that must not be lost once it has written, which it says by returning a number. [keeper]
 // reports it as done only when a replica has it, where the server has one.
