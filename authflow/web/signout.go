@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -76,13 +77,13 @@ func (s *Server) addToken(tokens []session.Token, kind cookie.Kind, envelope str
 	return append(tokens, session.Token(raw[:len(session.Token{})]))
 }
 
+// endSessions ends all of them, also after one that could not be ended.
 func (s *Server) endSessions(r *http.Request, tokens []session.Token) error {
+	var errs []error
 	for _, token := range tokens {
-		if err := s.Flow.SignOut(r.Context(), token, s.sender(r)); err != nil {
-			return err
-		}
+		errs = append(errs, s.Flow.SignOut(r.Context(), token, s.sender(r)))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // expireAppCookies takes the cookies of those apps on this host out of the browser. Which path a cookie was set for
