@@ -50,7 +50,7 @@ type User struct {
 
 // Gateway is a running sallyport.
 type Gateway struct {
-	T       *testing.T
+	T       testing.TB
 	Address string // host:port
 	URL     string // http:// and the address
 	Dir     string // holds config.yaml, users.yaml and the data folder
@@ -75,7 +75,7 @@ upstreams:
 `))
 
 // StartGateway starts a gateway and waits until it serves.
-func StartGateway(t *testing.T, s Settings) *Gateway {
+func StartGateway(t testing.TB, s Settings) *Gateway {
 	t.Helper()
 	for range 5 {
 		g := &Gateway{T: t, Address: FreeAddress(t), Dir: t.TempDir()}
@@ -90,7 +90,7 @@ func StartGateway(t *testing.T, s Settings) *Gateway {
 	return nil
 }
 
-func (s Settings) Configuration(t *testing.T, address string) string {
+func (s Settings) Configuration(t testing.TB, address string) string {
 	t.Helper()
 	var b bytes.Buffer
 	if err := configuration.Execute(&b, struct {
