@@ -45,10 +45,14 @@ type reply struct {
 	body   string
 }
 
-// read reads the next answer to a request of the method; false: the connection was closed instead.
+// read reads the next answer to a request of the method, but for what is said in between (1xx); false: the connection
+// was closed instead.
 func (w *wire) read(method string) (reply, bool) {
 	w.t.Helper()
 	response, err := http.ReadResponse(w.in, &http.Request{Method: method})
+	for err == nil && response.StatusCode < http.StatusOK && response.StatusCode != http.StatusSwitchingProtocols {
+		response, err = http.ReadResponse(w.in, &http.Request{Method: method})
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		w.t.Fatalf("no answer within %s, and the connection is still open", harness.Patience)
 	}
