@@ -23,7 +23,14 @@ type wire struct {
 
 func dial(t *testing.T, address string) *wire {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", address, harness.Patience)
+	return dialFrom(t, "127.0.0.1", address)
+}
+
+// dialFrom connects from an address of the loopback network.
+func dialFrom(t *testing.T, from, address string) *wire {
+	t.Helper()
+	dialer := net.Dialer{Timeout: harness.Patience, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	conn, err := dialer.DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +100,12 @@ func exchange(t *testing.T, address, raw string) []reply {
 // gateway is asked to close the connection.
 func speak(t *testing.T, address, method, target string, lines ...string) reply {
 	t.Helper()
-	w := dial(t, address)
+	return speakFrom(t, "127.0.0.1", address, method, target, lines...)
+}
+
+func speakFrom(t *testing.T, from, address, method, target string, lines ...string) reply {
+	t.Helper()
+	w := dialFrom(t, from, address)
 	w.write(method + " " + target + " HTTP/1.1\r\n" + strings.Join(append(lines, "Connection: close"), "\r\n") + "\r\n\r\n")
 	replies := w.rest(method)
 	if len(replies) != 1 {
