@@ -46,6 +46,9 @@ type Options struct {
 	// the browser. It is called when an app has answered at its SignOutPath. nil: no upstream may have one.
 	SignOut func(*http.Request) ([]string, error)
 
+	// Assert signs who asks for an upstream, in a form that stands in a header. Needed where an upstream has Assertion.
+	Assert func(id *session.Identity, upstream string) (string, error)
+
 	Answers Answers
 	Log     *slog.Logger
 }
@@ -103,6 +106,9 @@ func New(o Options) (*Gateway, error) {
 	}
 	if o.Guard.Script == "" && slices.ContainsFunc(o.Upstreams, func(u Upstream) bool { return u.SessionGuard }) {
 		return nil, errors.New("proxy: an upstream has SessionGuard, and there is no Guard")
+	}
+	if o.Assert == nil && slices.ContainsFunc(o.Upstreams, func(u Upstream) bool { return u.Assertion }) {
+		return nil, errors.New("proxy: an upstream has Assertion, and there is no Assert")
 	}
 	g := &Gateway{authPath: authPath, cookies: slices.Clone(o.CookieNames), options: o, transports: map[wire]*http.Transport{}}
 	if g.table, err = newTable(o.Upstreams); err != nil {
@@ -232,10 +238,15 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	p := &passage{gateway: g, verdict: v, origin: from, host: host, id: id, w: w, in: r}
+	if !p.findCredentials() {
+		return // before a form that was kept is taken out for good
+	}
 	if id != nil && g.options.Forms != nil {
 		if r, ok = g.options.Forms.Restore(w, r, id); !ok {
 			return
 		}
+		p.in = r
 	}
 	ctx := r.Context()
 	if id != nil && g.options.Watch != nil && !v.signsOut(r) { // a sign-out is not cut short by its own success
@@ -243,7 +254,6 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx, stop = g.options.Watch(ctx, id, v.demand.still)
 		defer stop()
 	}
-	p := &passage{gateway: g, verdict: v, origin: from, host: host, id: id, w: w, in: r}
 	if id != nil && needsConsent(r, &from) && !g.ownBearer(r) && !g.consents(ctx, p) {
 		return
 	}
@@ -306,30 +316,30 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, no refusal) {
 // 50 random bits.
 func newRequestID() string { return rand.Text()[:10] }
 
-// PolicyFor says what a GET of target would ask of the client that makes r; where target has no host, r's is meant.
-// It is false where the target would not be forwarded: no route, a path that is refused, the gateway's own pages. Groups are
+// RouteFor says which upstream a GET of target would meet, and what it would ask of the client that makes r; where
+// target has no host, r's is meant. It is false where the target would not be forwarded: no route, a path that is refused, the gateway's own pages. Groups are
 // left out of account.
-func (g *Gateway) PolicyFor(r *http.Request, target *url.URL) (Policy, bool) {
+func (g *Gateway) RouteFor(r *http.Request, target *url.URL) (upstream string, policy Policy, found bool) {
 	own, ok := parseAuthority(r.Host)
 	if !ok {
-		return 0, false
+		return "", 0, false
 	}
 	from, err := g.origin(r, own)
 	if err != nil {
-		return 0, false
+		return "", 0, false
 	}
 	q := question{host: own, secure: from.secure, method: http.MethodGet, client: from.client}
 	if target.Host != "" {
 		if q.host, ok = parseAuthority(target.Host); !ok {
-			return 0, false
+			return "", 0, false
 		}
 		q.secure = strings.EqualFold(target.Scheme, "https")
 	}
 	v, no := g.judge(q, rawPath(target))
 	if no != nil {
-		return 0, false
+		return "", 0, false
 	}
-	return v.demand.policy, true
+	return v.route.name, v.demand.policy, true
 }
 
 // DemandsTwoFactor says whether some upstream or rule that somebody in these groups can meet asks for two factors.

@@ -33,6 +33,9 @@ type Upstream struct {
 	// gateway's session too. It is a path as in [Rule.Paths], and, after a question mark, the parameters (as in a URL)
 	// that the query must hold among others. Empty: nowhere.
 	SignOutPath string
+
+	SignIn    AppSignIn // nil: people are not signed in to the app
+	Assertion bool      // it gets what [Options.Assert] makes
 }
 
 // Forwarding is how requests are carried to an upstream, and answers back. The zero value passes both on as they
@@ -85,6 +88,9 @@ type route struct {
 	byMethod       bool   // a decision hangs on the method
 	guard          bool   // pages get the guard's script
 	signOut        *signOut
+	signIn         AppSignIn
+	credentials    []string // the headers of signIn, folded
+	assertion      bool
 }
 
 func newRoute(u Upstream) (*route, error) {
@@ -102,8 +108,11 @@ func newRoute(u Upstream) (*route, error) {
 		}
 	}
 	rt.byPath = rt.prefix != "" || rt.target != nil && rt.target.Path != "" || u.SignOutPath != ""
-	rt.guard = u.SessionGuard
+	rt.guard, rt.assertion = u.SessionGuard, u.Assertion
 	if rt.signOut, err = newSignOut(u.SignOutPath); err != nil {
+		return nil, err
+	}
+	if err = rt.setSignIn(u.SignIn); err != nil {
 		return nil, err
 	}
 	for i, r := range u.Rules {

@@ -34,19 +34,19 @@ type Options struct {
 	KeepPost  int64    // the longest form post that is kept over a sign-in, in bytes; 0: none is
 	// AppCookies are expired when somebody signs out at the gateway.
 	AppCookies []AppCookies
+	// KeySet gives the public keys of assertions, as JSON.
+	KeySet func() ([]byte, error)
 	// Apps have a sign-in of their own, or a hint for their people.
 	Apps []*App
-	// Upstream names the upstream that target, on the host of r where it names none, leads to; "": none.
-	Upstream func(r *http.Request, target *url.URL) string
 	// ClientAddr says where a request came from, trusted proxies taken into account.
 	ClientAddr func(*http.Request) netip.Addr
 	// Secure says whether the client speaks https, trusted proxies taken into account.
 	Secure func(*http.Request) bool
 	// PageLoad says whether a browser asks for a page, which can be answered by one.
 	PageLoad func(*http.Request) bool
-	// Route says whether target, on the host of r where it names none, is a route, and whether that route
-	// asks for two factors.
-	Route func(r *http.Request, target *url.URL) (twoFactor, found bool)
+	// Route says whether target, on the host of r where it names none, is a route, of which upstream, and whether that
+	// route asks for two factors.
+	Route func(r *http.Request, target *url.URL) (upstream string, twoFactor, found bool)
 	// Alive says who a session belongs to while it lives: session.ErrNone, or the store's error.
 	Alive func(ctx context.Context, key string) (*session.Identity, error)
 	Log   *slog.Logger
@@ -109,6 +109,8 @@ func (s *Server) routeTable() map[string]methods {
 		"/refresh":            {"POST": s.api(s.apiRefresh)},
 		"/change-password":    {"POST": s.api(s.apiChangePassword)},
 		"/healthz":            {"GET": s.healthz},
+
+		"/.well-known/jwks.json": {"GET": s.keySet},
 	}
 }
 
@@ -184,6 +186,19 @@ func (s *Server) guard(w http.ResponseWriter) {
 	if s.PublicURL.Scheme == "https" {
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}
+}
+
+// keySet serves the keys with which apps check assertions (RFC 7517). Apps may keep them for a while: the next one is
+// among them long before it signs.
+func (s *Server) keySet(w http.ResponseWriter, r *http.Request) {
+	keys, err := s.KeySet()
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Cache-Control", "public, max-age=3600")
+	w.Header().Set("Content-Type", "application/jwk-set+json")
+	w.Write(keys)
 }
 
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
