@@ -11,8 +11,9 @@ const forwardedMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 // Front refuses what no handler behind it should see: CONNECT, TRACE and TRACK (405), and with 400 methods that are
 // not upper-case tokens, a missing or malformed host, targets without a path, with user information or a fragment,
 // control characters, and doubled credentials. It closes the connection with each refusal, because what follows on
-// it may belong to the refused request's body (CVE-2026-56866).
-func Front(next http.Handler) http.Handler {
+// it may belong to the refused request's body (CVE-2026-56866). secure says that browsers reach the gateway over https: a
+// refusal then binds them to it as every other answer does (RFC 6797 section 7.1).
+func Front(next http.Handler, secure bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status, words := inspect(r)
 		h := w.Header()
@@ -29,6 +30,10 @@ func Front(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		if secure {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		if status == http.StatusMethodNotAllowed {
 			h.Set("Allow", forwardedMethods)
 		}

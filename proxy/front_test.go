@@ -111,6 +111,9 @@ func TestAnEarlyRefusalIsPlainTextThatNobodyKeepsAndThatRunsNothing(t *testing.T
 			"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 			"Referrer-Policy":         "same-origin",
 			"Set-Cookie":              "",
+
+			"Cross-Origin-Opener-Policy": "same-origin",
+			"Strict-Transport-Security":  "",
 		} {
 			if got := res.Header.Get(header); got != want {
 				t.Errorf("%.40q: %s is %q, want %q", raw, header, got, want)

@@ -59,7 +59,7 @@ func TestGRPCPassesBothWaysMessageByMessage(t *testing.T) {
 		w.Header().Set(http.TrailerPrefix+"Grpc-Message", "fine")
 		w.Header().Set(http.TrailerPrefix+"Set-Cookie", "sallyport=stolen")
 	}))
-	gateway := unencrypted(t, Front(newGateway(t, options(whole(mustURL(t, "h2c://"+backend), OneFactor)))))
+	gateway := unencrypted(t, Front(newGateway(t, options(whole(mustURL(t, "h2c://"+backend), OneFactor))), false))
 	body, send := io.Pipe()
 	t.Cleanup(func() { send.Close() })
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
