@@ -30,7 +30,7 @@ func dial(t *testing.T, address string) *wire {
 func dialFrom(t *testing.T, from, address string) *wire {
 	t.Helper()
 	dialer := net.Dialer{Timeout: harness.Patience, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
-	conn, err := dialer.DialContext(t.Context(), "tcp", address)
+	conn, err := dialer.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
