@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -31,24 +32,28 @@ func (s *site) wantNotServed(t *testing.T, what string, replies []reply) {
 	}
 }
 
-func TestT28WhatIsNoRequestForAnAppEndsTheConnection(t *testing.T) {
-	s := enter(t)
-	host := "Host: " + s.one.Address + "\r\n"
-	for _, test := range []struct {
-		raw    string
-		status []int
-	}{
-		{"CONNECT " + s.one.Address + " HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400, 405}},
-		{"CONNECT " + harness.HostOf(t, s.up.URL) + " HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400, 405}},
-		{"CONNECT " + s.one.Address + " HTTP/1.1\r\n" + host + "Content-Length: 5\r\n\r\nhello" + hidden, []int{400, 405}},
-		{"CONNECT " + s.one.Address + " HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + hidden, []int{400, 405}},
+// refusable is what a client writes, and the statuses with which it may be refused.
+type refusable struct {
+	raw    string
+	status []int
+}
+
+// refusables are requests that no app should see, each with a hidden one behind it, for a gateway at an address in front
+// of an app at another.
+func refusables(address, app string) []refusable {
+	host := "Host: " + address + "\r\n"
+	return []refusable{
+		{"CONNECT " + address + " HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400, 405}},
+		{"CONNECT " + app + " HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400, 405}},
+		{"CONNECT " + address + " HTTP/1.1\r\n" + host + "Content-Length: 5\r\n\r\nhello" + hidden, []int{400, 405}},
+		{"CONNECT " + address + " HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + hidden, []int{400, 405}},
 		{"CONNECT /auth/../secret HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400, 405}},
 		{"CONNECT /public/x HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400, 405}},
 		{"CONNECT /auth/healthz HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400, 405}},
 		{"CONNECT //x/public/x HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400, 405}},
-		{"CONNECT http://" + s.one.Address + "/public/x HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400, 405}},
+		{"CONNECT http://" + address + "/public/x HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400, 405}},
 		{"CONNECT * HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400, 405}},
-		{"connect " + s.one.Address + " HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400, 405}},
+		{"connect " + address + " HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400, 405}},
 		{"TRACE /public/x HTTP/1.1\r\n" + host + "Cookie: sallyport=secret\r\n\r\n" + hidden, []int{400, 405}},
 		{"TRACK /public/x HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400, 405}},
 		{"TRACE /auth/healthz HTTP/1.1\r\n" + host + "Max-Forwards: 0\r\n\r\n" + hidden, []int{400, 405}},
@@ -78,12 +83,17 @@ func TestT28WhatIsNoRequestForAnAppEndsTheConnection(t *testing.T) {
 		{"GET public/x HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400}},
 		{"GET http:/public/x HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400}},
 		{"GET http:public/x HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400}},
-		{"GET ftp://" + s.one.Address + "/public/x HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400}},
+		{"GET ftp://" + address + "/public/x HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400}},
 		{"GET file:///public/x HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400}},
-		{"GET http://user@" + s.one.Address + "/public/x HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400}},
+		{"GET http://user@" + address + "/public/x HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400}},
 		{"GET http:///public/x HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400}},
 		{"GET ?/public/x HTTP/1.1\r\n" + host + "\r\n" + hidden, []int{400}},
-	} {
+	}
+}
+
+func TestT28WhatIsNoRequestForAnAppEndsTheConnection(t *testing.T) {
+	s := enter(t)
+	for _, test := range refusables(s.one.Address, harness.HostOf(t, s.up.URL)) {
 		s.up.Forget()
 		replies := exchange(t, s.one.Address, test.raw)
 		if len(replies) != 1 || !slices.Contains(test.status, replies[0].status) {
@@ -96,28 +106,46 @@ func TestT28WhatIsNoRequestForAnAppEndsTheConnection(t *testing.T) {
 // framings are messages whose length can be read in two ways. What follows is hidden in one of them.
 func framings(host string) map[string]string {
 	post := "POST /public/x HTTP/1.1\r\nHost: " + host + "\r\n"
-	get := "GET /public/x HTTP/1.1\r\nHost: " + host + "\r\n"
 	whole := fmt.Sprintf("Content-Length: %d\r\n\r\n0\r\n\r\n", 5+len(hidden)) // the body, if the length counts
+	all := lengths(post, whole)
+	maps.Copy(all, codings(post, whole))
+	maps.Copy(all, chunkings(post))
+	return all
+}
+
+// lengths are odd about Content-Length and the ends of lines.
+func lengths(post, whole string) map[string]string {
+	return map[string]string{
+		"a length and chunked":              post + strings.Replace(whole, "\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n", 1),
+		"a length of nothing and chunked":   post + "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"two lengths":                       post + "Content-Length: 0\r\n" + whole,
+		"two lengths, the other way round":  post + strings.Replace(whole, "\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n", 1),
+		"two lengths in one line":           post + "Content-Length: 0, 5\r\n\r\n",
+		"a length and a disguised coding":   post + "Transfer_Encoding: chunked\r\nContent-Length: 0\r\n\r\n",
+		"a length with a sign":              post + "Content-Length: +5\r\n\r\n0\r\n\r\n",
+		"a length below zero":               post + "Content-Length: -5\r\n\r\n",
+		"a length in hexadecimal":           post + "Content-Length: 0x5\r\n\r\n0\r\n\r\n",
+		"a length with a space in it":       post + "Content-Length: 0 5\r\n\r\n",
+		"a length with a comma at its end":  post + "Content-Length: 5,\r\n\r\n0\r\n\r\n",
+		"a length that overflows":           post + "Content-Length: 18446744073709551621\r\n\r\n0\r\n\r\n",
+		"an empty length":                   post + "Content-Length:\r\n\r\n",
+		"a length in words":                 post + "Content-Length: five\r\n\r\n",
+		"a length in a fraction":            post + "Content-Length: 5.0\r\n\r\n0\r\n\r\n",
+		"a length in full-width digits":     post + "Content-Length: \uff15\r\n\r\n0\r\n\r\n",
+		"a space before a length's colon":   post + "Content-Length : 0\r\n\r\n",
+		"a length named in Connection":      post + "Connection: Content-Length\r\n" + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(hidden)) + hidden,
+		"bare line ends in the head":        strings.ReplaceAll(post, "\r\n", "\n") + "Content-Length: 0\n\n",
+		"a bare line end at the head's end": post + "Content-Length: 0\r\n\n",
+		"bare CRs in the head":              strings.ReplaceAll(post, "\r\n", "\r") + "Content-Length: 0\r\r",
+	}
+}
+
+// codings are odd about Transfer-Encoding.
+func codings(post, whole string) map[string]string {
+	get := strings.Replace(post, "POST", "GET", 1)
 	return map[string]string{
 		"chunked and a length":                   post + "Transfer-Encoding: chunked\r\n" + whole,
-		"a length and chunked":                   post + strings.Replace(whole, "\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n", 1),
 		"chunked on a GET, and a length":         get + "Transfer-Encoding: chunked\r\n" + whole,
-		"a length of nothing and chunked":        post + "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-		"two lengths":                            post + "Content-Length: 0\r\n" + whole,
-		"two lengths, the other way round":       post + strings.Replace(whole, "\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n", 1),
-		"two lengths in one line":                post + "Content-Length: 0, 5\r\n\r\n",
-		"a length and a disguised coding":        post + "Transfer_Encoding: chunked\r\nContent-Length: 0\r\n\r\n",
-		"a length with a sign":                   post + "Content-Length: +5\r\n\r\n0\r\n\r\n",
-		"a length below zero":                    post + "Content-Length: -5\r\n\r\n",
-		"a length in hexadecimal":                post + "Content-Length: 0x5\r\n\r\n0\r\n\r\n",
-		"a length with a space in it":            post + "Content-Length: 0 5\r\n\r\n",
-		"a length with a comma at its end":       post + "Content-Length: 5,\r\n\r\n0\r\n\r\n",
-		"a length that overflows":                post + "Content-Length: 18446744073709551621\r\n\r\n0\r\n\r\n",
-		"an empty length":                        post + "Content-Length:\r\n\r\n",
-		"a length in words":                      post + "Content-Length: five\r\n\r\n",
-		"a length in a fraction":                 post + "Content-Length: 5.0\r\n\r\n0\r\n\r\n",
-		"a length in full-width digits":          post + "Content-Length: \uff15\r\n\r\n0\r\n\r\n",
-		"a space before a length's colon":        post + "Content-Length : 0\r\n\r\n",
 		"a coding nobody knows":                  post + "Transfer-Encoding: xchunked\r\n" + whole,
 		"chunked in capitals and a length":       post + "Transfer-Encoding: CHUNKED\r\n" + whole,
 		"identity":                               post + "Transfer-Encoding: identity\r\n" + whole,
@@ -136,33 +164,35 @@ func framings(host string) map[string]string {
 		"a coding hidden behind a bare CR":       post + "X-A: b\rTransfer-Encoding: chunked\r\n" + whole,
 		"an empty coding":                        post + "Transfer-Encoding:\r\n" + whole,
 		"chunked of HTTP/1.0":                    strings.Replace(post, "1.1", "1.0", 1) + "Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n" + whole,
-		"a length named in Connection":           post + "Connection: Content-Length\r\n" + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(hidden)) + hidden,
 		"chunked named in Connection":            post + "Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk("%x", hidden),
-		"a chunk's size in words":                chunked(post, "zz\r\n0\r\n\r\n"),
-		"a chunk's size with a sign":             chunked(post, "+0\r\n\r\n"),
-		"a chunk's size below zero":              chunked(post, "-1\r\n\r\n"),
-		"a chunk's size of 0x0":                  chunked(post, "0x0\r\n\r\n"),
-		"a chunk's size that overflows":          chunked(post, "10000000000000000\r\n\r\n"),
-		"a chunk's size of seventeen digits":     chunked(post, "00000000000000000\r\n\r\n"),
-		"no chunk's size":                        chunked(post, "\r\n\r\n"),
 		"a space before a chunk's size":          chunked(post, " 0\r\n\r\n"),
-		"a chunk's size and a bare line end":     chunked(post, "0\n\r\n"),
-		"a chunk's size and a bare CR":           chunked(post, "0\r\r\n\r\n"),
-		"a chunk's extension with a line end":    chunked(post, "1;a=\nb\r\nx\r\n0\r\n\r\n"),
-		"a chunk's extension with a bare CR":     chunked(post, "1;a=\rb\r\nx\r\n0\r\n\r\n"),
-		"a chunk's quoted extension":             chunked(post, "1;a=\"\r\nx\r\n0\r\n\r\n"),
-		"a chunk longer than it says":            chunked(post, "1\r\nxy\r\n0\r\n\r\n"),
-		"a chunk with a bare line end":           chunked(post, "1\r\nx\n0\r\n\r\n"),
-		"a chunk with two bytes for a line end":  chunked(post, "1\r\nxXX0\r\n\r\n"),
-		"the last chunk twice":                   chunked(post, "0\r\n\r\n0\r\n\r\n"),
-		"a trailer that frames":                  chunked(post, "0\r\nContent-Length: 100\r\nTransfer-Encoding: x\r\n\r\n"),
-		"a trailer that is none":                 chunked(post, "0\r\nGET /public/hidden HTTP/1.1\r\nHost: hidden\r\n\r\n"),
-		"a trailer with a bare line end":         chunked(post, "0\r\nX-A: b\n\r\n"),
-		"bare line ends in the head":             strings.ReplaceAll(post, "\r\n", "\n") + "Content-Length: 0\n\n",
-		"a bare line end at the head's end":      post + "Content-Length: 0\r\n\n",
-		"bare CRs in the head":                   strings.ReplaceAll(post, "\r\n", "\r") + "Content-Length: 0\r\r",
 		"a line end before the request":          "\r\n" + post + "Transfer-Encoding: chunked\r\n" + whole,
 		"a multipart type and chunked":           post + "Content-Type: multipart/byteranges; boundary=x\r\nTransfer-Encoding: chunked\r\n" + whole,
+	}
+}
+
+// chunkings are odd about the chunks themselves.
+func chunkings(post string) map[string]string {
+	return map[string]string{
+		"a chunk's size in words":               chunked(post, "zz\r\n0\r\n\r\n"),
+		"a chunk's size with a sign":            chunked(post, "+0\r\n\r\n"),
+		"a chunk's size below zero":             chunked(post, "-1\r\n\r\n"),
+		"a chunk's size of 0x0":                 chunked(post, "0x0\r\n\r\n"),
+		"a chunk's size that overflows":         chunked(post, "10000000000000000\r\n\r\n"),
+		"a chunk's size of seventeen digits":    chunked(post, "00000000000000000\r\n\r\n"),
+		"no chunk's size":                       chunked(post, "\r\n\r\n"),
+		"a chunk's size and a bare line end":    chunked(post, "0\n\r\n"),
+		"a chunk's size and a bare CR":          chunked(post, "0\r\r\n\r\n"),
+		"a chunk's extension with a line end":   chunked(post, "1;a=\nb\r\nx\r\n0\r\n\r\n"),
+		"a chunk's extension with a bare CR":    chunked(post, "1;a=\rb\r\nx\r\n0\r\n\r\n"),
+		"a chunk's quoted extension":            chunked(post, "1;a=\"\r\nx\r\n0\r\n\r\n"),
+		"a chunk longer than it says":           chunked(post, "1\r\nxy\r\n0\r\n\r\n"),
+		"a chunk with a bare line end":          chunked(post, "1\r\nx\n0\r\n\r\n"),
+		"a chunk with two bytes for a line end": chunked(post, "1\r\nxXX0\r\n\r\n"),
+		"the last chunk twice":                  chunked(post, "0\r\n\r\n0\r\n\r\n"),
+		"a trailer that frames":                 chunked(post, "0\r\nContent-Length: 100\r\nTransfer-Encoding: x\r\n\r\n"),
+		"a trailer that is none":                chunked(post, "0\r\nGET /public/hidden HTTP/1.1\r\nHost: hidden\r\n\r\n"),
+		"a trailer with a bare line end":        chunked(post, "0\r\nX-A: b\n\r\n"),
 	}
 }
 

@@ -47,27 +47,62 @@ func TestT26NoTrailerTakesThePlaceOfAHeader(t *testing.T) {
 // streams are requests in HTTP/2 that are malformed (RFC 9113 section 8.1.1), or that say in its own way what HTTP/1
 // may not say. Each is for /app/x in the name of somebody signed in.
 func streams(host, session string) map[string][]field {
-	get := func(more ...field) []field {
-		return request("GET", "/app/x", host, append([]field{{"cookie", session}}, more...)...)
+	all := oddPseudo(host, session)
+	for what, fields := range oddFields(host) {
+		all[what] = request("GET", "/app/x", host, append([]field{{"cookie", session}}, fields...)...)
 	}
+	return all
+}
+
+// oddFields follow what is right.
+func oddFields(host string) map[string][]field {
+	return map[string][]field{
+		"an upper-case name":                  {{"Remote-User", forged}},
+		"a mixed-case name":                   {{"remote-User", forged}},
+		"an underscore":                       {{"remote_user", forged}},
+		"a dot":                               {{"remote.user", forged}},
+		"the name itself":                     {{"remote-user", forged}},
+		"the name itself, twice":              {{"remote-user", forged}, {"remote-user", forged}},
+		"an empty name":                       {{"", forged}},
+		"a space at the name's end":           {{"remote-user ", forged}},
+		"a colon in the name":                 {{"x-a:remote-user", forged}},
+		"a line end in the name":              {{"x-a: b\r\nremote-user", forged}},
+		"a line end in the value":             {{"x-a", "b\r\nRemote-User: " + forged}},
+		"a line feed in the value":            {{"x-a", "b\nRemote-User: " + forged}},
+		"a CR in the value":                   {{"x-a", "b\rRemote-User: " + forged}},
+		"NUL in the value":                    {{"x-a", "b\x00Remote-User: " + forged}},
+		"a line end in the cookie":            {{"cookie", "a=b\r\nRemote-User: " + forged}},
+		"connection":                          {{"connection", "remote-user"}, {"remote-user", forged}},
+		"connection that keeps":               {{"connection", "keep-alive"}},
+		"proxy-connection":                    {{"proxy-connection", "keep-alive"}},
+		"keep-alive":                          {{"keep-alive", "timeout=5"}},
+		"transfer-encoding":                   {{"transfer-encoding", "chunked"}},
+		"upgrade":                             {{"upgrade", "h2c"}, {"connection", "upgrade"}},
+		"upgrade to a WebSocket":              {{"upgrade", "websocket"}, {"sec-websocket-key", "x"}},
+		"te of something else":                {{"te", "gzip"}},
+		"another host beside the authority":   {{"host", "evil.example"}},
+		"two other hosts beside it":           {{"host", host}, {"host", "evil.example"}},
+		"a length and no body":                {{"content-length", "100"}},
+		"two lengths":                         {{"content-length", "0"}, {"content-length", "5"}},
+		"a length that is none":               {{"content-length", "0x0"}},
+		"a length and no body, in disguise":   {{"content_length", "100"}},
+		"expect":                              {{"expect", "100-continue"}},
+		"an identity over several cookies":    {{"cookie", "a=b"}, {"cookie", "c=d; remote-user"}},
+		"a routing header":                    {{"x-forwarded-for", forged}, {"x-forwarded-host", forged}, {"forwarded", "for=" + forged}},
+		"a routing header with an underscore": {{"x_forwarded_for", forged}, {"x_forwarded-user", forged}},
+		"a client's settings for an upgrade":  {{"http2-settings", "AAMAAABk"}},
+		"a name longer than a table has room": {{"remote" + strings.Repeat("_", 200) + "user", forged}},
+		"a name that is not ASCII":            {{"remote-u\u017fer", forged}},
+		"a name with NUL":                     {{"remote-user\x00", forged}},
+		"a value that begins with a space":    {{"remote-user", " " + forged}},
+	}
+}
+
+// oddPseudo are odd about the request itself.
+func oddPseudo(host, session string) map[string][]field {
 	pseudo := func(fields ...field) []field { return append(fields, field{"cookie", session}) }
 	m, sc, a, p := field{":method", "GET"}, field{":scheme", "http"}, field{":authority", host}, field{":path", "/app/x"}
 	return map[string][]field{
-		"an upper-case name":                   get(field{"Remote-User", forged}),
-		"a mixed-case name":                    get(field{"remote-User", forged}),
-		"an underscore":                        get(field{"remote_user", forged}),
-		"a dot":                                get(field{"remote.user", forged}),
-		"the name itself":                      get(field{"remote-user", forged}),
-		"the name itself, twice":               get(field{"remote-user", forged}, field{"remote-user", forged}),
-		"an empty name":                        get(field{"", forged}),
-		"a space at the name's end":            get(field{"remote-user ", forged}),
-		"a colon in the name":                  get(field{"x-a:remote-user", forged}),
-		"a line end in the name":               get(field{"x-a: b\r\nremote-user", forged}),
-		"a line end in the value":              get(field{"x-a", "b\r\nRemote-User: " + forged}),
-		"a line feed in the value":             get(field{"x-a", "b\nRemote-User: " + forged}),
-		"a CR in the value":                    get(field{"x-a", "b\rRemote-User: " + forged}),
-		"NUL in the value":                     get(field{"x-a", "b\x00Remote-User: " + forged}),
-		"a line end in the cookie":             get(field{"cookie", "a=b\r\nRemote-User: " + forged}),
 		"a line end in the path":               pseudo(m, sc, a, field{":path", "/app/x HTTP/1.1\r\nRemote-User: " + forged + "\r\nX-A: b"}),
 		"a space in the path":                  pseudo(m, sc, a, field{":path", "/app/x HTTP/1.1"}),
 		"a line end in the method":             pseudo(field{":method", "GET /public/hidden HTTP/1.1\r\nRemote-User: " + forged + "\r\n\r\nGET"}, sc, a, p),
@@ -78,14 +113,6 @@ func streams(host, session string) map[string][]field {
 		"a path in the authority":              pseudo(m, sc, field{":authority", host + "/admin/x?"}, p),
 		"a line end in the scheme":             pseudo(m, field{":scheme", "http://x/\r\nRemote-User: " + forged}, a, p),
 		"a scheme that is an address":          pseudo(m, field{":scheme", "http://" + host + "/admin/x?"}, a, p),
-		"connection":                           get(field{"connection", "remote-user"}, field{"remote-user", forged}),
-		"connection that keeps":                get(field{"connection", "keep-alive"}),
-		"proxy-connection":                     get(field{"proxy-connection", "keep-alive"}),
-		"keep-alive":                           get(field{"keep-alive", "timeout=5"}),
-		"transfer-encoding":                    get(field{"transfer-encoding", "chunked"}),
-		"upgrade":                              get(field{"upgrade", "h2c"}, field{"connection", "upgrade"}),
-		"upgrade to a WebSocket":               get(field{"upgrade", "websocket"}, field{"sec-websocket-key", "x"}),
-		"te of something else":                 get(field{"te", "gzip"}),
 		"two paths":                            pseudo(m, sc, a, p, field{":path", "/admin/x"}),
 		"two paths, the other way round":       pseudo(m, sc, a, field{":path", "/public/x"}, p),
 		"two methods":                          pseudo(m, field{":method", "DELETE"}, sc, a, p),
@@ -102,30 +129,15 @@ func streams(host, session string) map[string][]field {
 		"no scheme":                            pseudo(m, a, p),
 		"no authority and no host":             pseudo(m, sc, p),
 		"an empty authority":                   pseudo(m, sc, field{":authority", ""}, p),
-		"another host beside the authority":    get(field{"host", "evil.example"}),
-		"two other hosts beside it":            get(field{"host", host}, field{"host", "evil.example"}),
 		"a pseudo-header nobody knows":         pseudo(m, sc, a, p, field{":remote-user", forged}),
 		"a pseudo-header of answers":           pseudo(m, sc, a, p, field{":status", "200"}),
-		"a pseudo-header behind the others":    append(get(field{"x-a", "b"}), field{":path", "/admin/x"}),
 		"CONNECT":                              pseudo(field{":method", "CONNECT"}, a),
 		"CONNECT with a path":                  pseudo(field{":method", "CONNECT"}, sc, a, p),
 		"extended CONNECT":                     pseudo(field{":method", "CONNECT"}, field{":protocol", "websocket"}, sc, a, p),
 		"extended CONNECT of something else":   pseudo(field{":method", "CONNECT"}, field{":protocol", "h2c"}, sc, a, p),
 		"TRACE":                                request("TRACE", "/app/x", host, field{"cookie", session}),
-		"a length and no body":                 get(field{"content-length", "100"}),
-		"two lengths":                          get(field{"content-length", "0"}, field{"content-length", "5"}),
-		"a length that is none":                get(field{"content-length", "0x0"}),
-		"a length and no body, in disguise":    get(field{"content_length", "100"}),
-		"expect":                               get(field{"expect", "100-continue"}),
-		"an identity over several cookies":     get(field{"cookie", "a=b"}, field{"cookie", "c=d; remote-user"}),
-		"a routing header":                     get(field{"x-forwarded-for", forged}, field{"x-forwarded-host", forged}, field{"forwarded", "for=" + forged}),
-		"a routing header with an underscore":  get(field{"x_forwarded_for", forged}, field{"x_forwarded-user", forged}),
-		"a client's settings for an upgrade":   get(field{"http2-settings", "AAMAAABk"}),
-		"a name longer than a table has room":  get(field{"remote" + strings.Repeat("_", 200) + "user", forged}),
-		"a name that is not ASCII":             get(field{"remote-u\u017fer", forged}),
-		"a name with NUL":                      get(field{"remote-user\x00", forged}),
-		"a value that begins with a space":     get(field{"remote-user", " " + forged}),
 		"the gateway's cookie in several ones": request("GET", "/app/x", host, field{"cookie", "a=b"}, field{"cookie", session}, field{"cookie", "c=d"}),
+		"a pseudo-header behind the others":    pseudo(m, sc, a, p, field{"x-a", "b"}, field{":path", "/admin/x"}),
 	}
 }
 
