@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -46,7 +47,7 @@ func TestT31T32OneAuthorityIsJudgedAndForwarded(t *testing.T) {
 		"open.test#closed.test", "open.test/closed.test", "open.test?closed.test", `open.test\closed.test`, "open.test@closed.test", "closed.test@open.test", "open.test:x@closed.test", "open.test:80@closed.test",
 		"open.test, closed.test", "closed.test, open.test", "open.test closed.test", "open.test\tclosed.test", "open.test;closed.test", "open.test%00closed.test", "open.test\x00closed.test", "open.test%2eclosed.test",
 		"closed%2etest", "%63losed.test", "closed\u3002test", "clo\u017fed.test", "\uff43losed.test", "closed\u200b.test", "[closed.test]", "[::1", "[::1]]", "::1", "[::1%25lo]", "[::ffff:127.0.0.1]:80",
-		"http://closed.test", "*", "*.test", "test", "app:80abc", "open.test\r", "\"open.test\"", "<open.test>", "open.test:443", "open.test.", "OPEN.TEST:80", strings.Repeat("a.", 150) + "test",
+		"http://closed.test", "*", "*.test", "test", "app:80abc", "open.test\r", "\"open.test\"", "<open.test>", "open.test:443", "open.test:80abc", "open.test:", "open.test:0", "open.test:080", "open.test:65616", "open.test.", "OPEN.TEST:80", strings.Repeat("a.", 150) + "test",
 		"ports.test:8443", "PORTS.test.:8443", "ports.test:08443", "ports.test:+8443", "ports.test: 8443", "ports.test:8443:80", "ports.test:80", "ports.test",
 	} {
 		raws = append(raws, get("/x", "Host: "+host))
@@ -75,8 +76,11 @@ func wantOpenHost(t *testing.T, what string, r received) {
 	if len(hosts) != 1 {
 		t.Fatalf("%q: the upstream sees the hosts %q", what, hosts)
 	}
-	name, port, _ := strings.Cut(hosts[0], ":")
+	name, port, named := strings.Cut(hosts[0], ":")
 	open := name == "open.test" || name == "ports.test" && port != "8443"
+	if n, err := strconv.Atoi(port); named && (err != nil || strconv.Itoa(n) != port || n < 1 || n > 65535) {
+		t.Errorf("%q: the upstream sees the port %q, which servers read in different ways", what, port)
+	}
 	if !open || !slices.Equal(r.values("X-Forwarded-Host"), hosts) || !strings.HasPrefix(r.target(), "/") || slices.ContainsFunc(r.lines(), namesClosed) {
 		t.Errorf("%q: the upstream sees %q", what, r.Head)
 	}
