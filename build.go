@@ -44,22 +44,33 @@ type gateway struct {
 	handler http.Handler
 	flow    *authflow.Flow
 	proxy   *proxy.Gateway
+	apps    *apps
 }
 
 // build puts the parts together.
 func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error) {
 	g := &gateway{flow: newFlow(cfg, l, dir)}
+	g.apps = &apps{cfg: cfg, g: g, log: l.log}
+	var err error
+	if g.flow.Sources, err = g.apps.sources(); err != nil {
+		return nil, err
+	}
+	g.flow.PasswordNeed = g.apps.need
+	signIns, err := g.apps.pages()
+	if err != nil {
+		return nil, err
+	}
 	secure := cfg.Server.PublicURL.Scheme == "https"
 	jar := cookie.NewJar(cfg.Session.CookieName, secure, cfg.Session.CookieDomain)
 	pages, err := web.New(web.Options{
 		Flow: g.flow, Codec: cookie.NewCodec(l.keys.Derive("cookie envelopes")), Jar: jar,
-		AuthPath: cfg.Server.AuthPath, PublicURL: cfg.Server.PublicURL, Hosts: upstreamHosts(cfg), AppCookies: appCookies(cfg),
+		AuthPath: cfg.Server.AuthPath, PublicURL: cfg.Server.PublicURL, Hosts: upstreamHosts(cfg), AppCookies: appCookies(cfg), Apps: signIns,
 		Product: cfg.TwoFactor.Issuer, Log: l.log, PageLoad: proxy.PageLoad, Alive: l.alive, KeepPost: int64(cfg.Session.KeepPost),
 		ClientAddr: func(r *http.Request) netip.Addr { return g.proxy.ClientAddr(r) },
 		Secure:     func(r *http.Request) bool { return g.proxy.Secure(r) },
-		Route: func(r *http.Request, target *url.URL) (twoFactor, found bool) {
-			policy, found := g.proxy.PolicyFor(r, target)
-			return policy == proxy.TwoFactor, found
+		Route: func(r *http.Request, target *url.URL) (upstream string, twoFactor, found bool) {
+			upstream, policy, found := g.proxy.RouteFor(r, target)
+			return upstream, policy == proxy.TwoFactor, found
 		},
 	})
 	if err != nil {
@@ -68,6 +79,11 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	upstreams, err := proxyUpstreams(cfg, l.log)
 	if err != nil {
 		return nil, err
+	}
+	for i := range upstreams {
+		if signIn := pages.AppSignIn(upstreams[i].Name); signIn != nil {
+			upstreams[i].SignIn = signIn
+		}
 	}
 	g.proxy, err = proxy.New(proxy.Options{
 		Upstreams: upstreams, AuthPath: cfg.Server.AuthPath, CookieNames: jar.Names(), TrustedProxies: cfg.Server.TrustedProxies,

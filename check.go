@@ -22,10 +22,15 @@ import (
 )
 
 // checkCommand says everything that is wrong with the configuration and the files that it names. It opens
-// no port and no store.
-func checkCommand(_ context.Context, args []string, t terminal) error {
+// no port and no store. With --probe it tries a wrong password on every app that people sign in to.
+func checkCommand(ctx context.Context, args []string, t terminal) error {
 	var path string
-	if _, err := parse("check", args, 0, configFlag(&path)); err != nil {
+	var probe bool
+	_, err := parse("check", args, 0, func(set *flag.FlagSet) {
+		configFlag(&path)(set)
+		set.BoolVar(&probe, "probe", false, "")
+	})
+	if err != nil {
 		return err
 	}
 	cfg, err := config.Load(path)
@@ -35,9 +40,10 @@ func checkCommand(_ context.Context, args []string, t terminal) error {
 	dir, errUsers := openUsers(cfg, slog.New(slog.DiscardHandler))
 	_, errTLS := serverTLS(cfg.Server.TLS)
 	_, errRedis := redisTLS(cfg.Store.Redis.TLS)
+	var g *gateway
 	var errBuild error
 	if dir != nil {
-		_, errBuild = buildUnopened(cfg, dir)
+		g, errBuild = buildUnopened(cfg, dir)
 	}
 	for _, err := range []*error{&errTLS, &errRedis, &errBuild} {
 		if *err != nil {
@@ -47,8 +53,13 @@ func checkCommand(_ context.Context, args []string, t terminal) error {
 	if err := errors.Join(errUsers, errTLS, errRedis, errBuild); err != nil {
 		return usageError{err}
 	}
-	for _, w := range dir.Warnings() {
+	for _, w := range append(dir.Warnings(), g.apps.warnings(dir)...) {
 		fmt.Fprintf(t.err, "%s\n", w)
+	}
+	if probe {
+		if err := g.apps.probe(ctx, t.out); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintf(t.out, "%s: good, %s, %s\n", cfg.Path, count(len(cfg.Upstreams), "upstream"), count(len(dir.All()), "user"))
 	return nil

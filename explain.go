@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/authflow"
 	"sallyport/authflow/password"
 	"sallyport/authflow/seal"
 	"sallyport/authflow/session"
@@ -62,7 +63,7 @@ func explainCommand(ctx context.Context, args []string, t terminal) error {
 	}
 	var id *session.Identity
 	if name != "" {
-		if id, err = identityFor(cfg, dir, name); err != nil {
+		if id, err = identityFor(cfg, g.flow, name); err != nil {
 			return err
 		}
 	}
@@ -106,16 +107,18 @@ func requestFor(ctx context.Context, cfg *config.Config, method, raw, ip string)
 }
 
 // identityFor is the person as they would be signed in: with two factors.
-func identityFor(cfg *config.Config, dir *users.Directory, name string) (*session.Identity, error) {
-	u, ok := dir.Find(name)
+func identityFor(cfg *config.Config, flow *authflow.Flow, name string) (*session.Identity, error) {
+	u, ok := flow.Find(name)
 	if !ok {
-		return nil, usageError{fmt.Errorf("%s: there is no user %q; sallyport users list shows them", cfg.Users.File, name)}
+		return nil, usageError{fmt.Errorf("%s: there is no user %q; sallyport users list shows those of the users file, and people of another source are written SOURCE/NAME", cfg.Path, name)}
 	}
 	if u.Disabled {
 		return nil, usageError{fmt.Errorf("%s: %s is disabled, so nobody can be signed in as them", cfg.Users.File, u.Username)}
 	}
 	s := &session.Session{Subject: u.Subject, AMR: []string{"pwd", "otp"}, SecondFactorAt: time.Now().Unix()}
-	return session.NewIdentity(s, u.Username, u.Email, u.Name, u.Groups), nil
+	id := session.NewIdentity(s, u.Username, u.Email, u.Name, u.Groups)
+	id.Source = u.Source
+	return id, nil
 }
 
 var errNothingMatches = errors.New("sallyport explain: no upstream takes this request")
@@ -139,6 +142,9 @@ func printExplanation(w io.Writer, e proxy.Explanation, id *session.Identity, r 
 	}
 	if e.SignsOut {
 		fmt.Fprintln(w, "sign-out   the gateway's session ends too, once the app has answered: this is its sign_out.path")
+	}
+	if e.SignIn != "" {
+		fmt.Fprintf(w, "app        %s\n", e.SignIn)
 	}
 	fmt.Fprintf(w, "forwarded  %s\n", e.URL)
 	for _, key := range slices.Sorted(maps.Keys(e.Header)) {

@@ -11,9 +11,11 @@ import (
 var rooms = map[string][]string{
 	"sallyport/config/strictyaml":         {},
 	"sallyport/config":                    {"sallyport/config/strictyaml"},
+	"sallyport/authflow/appsignin":        {},
 	"sallyport/authflow/audit":            {},
 	"sallyport/authflow/cookie":           {},
 	"sallyport/authflow/password":         {},
+	"sallyport/authflow/passwordcommand":  {},
 	"sallyport/authflow/recovery":         {},
 	"sallyport/authflow/seal":             {},
 	"sallyport/authflow/store":            {},
@@ -21,6 +23,7 @@ var rooms = map[string][]string{
 	"sallyport/authflow/session":          {"sallyport/authflow/store"},
 	"sallyport/authflow/throttle":         {"sallyport/authflow/store"},
 	"sallyport/authflow/users":            {"sallyport/authflow/password", "sallyport/config/strictyaml"},
+	"sallyport/authflow/credentials":      {"sallyport/authflow/users", "sallyport/config/strictyaml"},
 	"sallyport/authflow/store/boltstore":  {"sallyport/authflow/store"},
 	"sallyport/authflow/store/redisstore": {"sallyport/authflow/store"},
 	"sallyport/authflow/store/storetest":  {"sallyport/authflow/store"},
@@ -75,6 +78,7 @@ func TestOnlyItsDriverKnowsAStoresLibrary(t *testing.T) {
 		"github.com/gorilla/securecookie":    {"sallyport/authflow/cookie"},
 		"github.com/go-json-experiment/json": {"sallyport/authflow/web"},
 		"github.com/prometheus":              {"sallyport"},
+		"golang.org/x/net":                   {"sallyport/authflow/appsignin"},
 	}
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line)

@@ -105,8 +105,11 @@ func start(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *server
 	return s, nil
 }
 
-// openUsers reads the users file. Where there is none, the configuration names the wrong one.
+// openUsers reads the users file, where users come from one. Where there is none, the configuration names the wrong one.
 func openUsers(cfg *config.Config, log *slog.Logger) (*users.Directory, error) {
+	if !cfg.Users.HasFile() {
+		return users.None(), nil
+	}
 	dir, err := users.Open(cfg.Users.File, log)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: users.file: %w", cfg.Path, err)

@@ -65,6 +65,9 @@ func usersCommand(ctx context.Context, args []string, t terminal) error {
 	if c.cfg, err = config.Load(path); err != nil {
 		return usageError{err}
 	}
+	if ofFile := action != "invite" && action != "reset-2fa"; ofFile && !c.cfg.Users.HasFile() {
+		return usageError{fmt.Errorf("%s: users.sources: names no users file, so there are no users to %s here", c.cfg.Path, action)}
+	}
 	return c.actions[action](ctx)
 }
 
@@ -189,9 +192,26 @@ func (c *usersCall) reset(ctx context.Context) error {
 	})
 }
 
-// withEnrolments runs an action on the second factor of the user that the call names.
+// findAnywhere returns the user that the call names, or the person of another source: wiki/alice.
+func (c *usersCall) findAnywhere() (users.User, error) {
+	dir, err := openUsers(c.cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return users.User{}, usageError{err}
+	}
+	sources, err := (&apps{cfg: c.cfg}).sources()
+	if err != nil {
+		return users.User{}, usageError{fmt.Errorf("%s: %w", c.cfg.Path, err)}
+	}
+	u, ok := (&authflow.Flow{Users: dir, Sources: sources}).Find(c.name)
+	if !ok {
+		return u, usageError{fmt.Errorf("%s: there is no user %q; write a person of another source as SOURCE/NAME", c.cfg.Path, c.name)}
+	}
+	return u, nil
+}
+
+// withEnrolments runs an action on the second factor of the person that the call names.
 func (c *usersCall) withEnrolments(ctx context.Context, action func(users.User, enrolments) error) error {
-	u, err := c.find()
+	u, err := c.findAnywhere()
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func (f *Flow) candidates(login, folded string) []candidate {
 	var found []candidate
 	for _, s := range f.sources() {
 		if s == nil {
-			if u, ok := f.Users.Find(login); ok {
+			if u, ok := f.Users.Find(login); ok && !f.Mistakable(u.Username) {
 				found = append(found, candidate{user: u})
 			}
 		} else if s.Knows(folded) {
@@ -63,7 +63,8 @@ func (f *Flow) sources() []*Source {
 func (f *Flow) bySubject(subject string) (users.User, bool) {
 	rest, outside := strings.CutPrefix(subject, "app:")
 	if !outside {
-		return f.Users.BySubject(subject)
+		u, ok := f.Users.BySubject(subject)
+		return u, ok && !f.Mistakable(u.Username)
 	}
 	source, name, _ := strings.Cut(rest, ":")
 	i := slices.IndexFunc(f.Sources, func(s *Source) bool { return s != nil && s.Name == source })
@@ -71,6 +72,13 @@ func (f *Flow) bySubject(subject string) (users.User, bool) {
 		return users.User{}, false
 	}
 	return f.Sources[i].user(name), true
+}
+
+// Mistakable says whether a name of the users file is what apps are told of a person of another source, such as
+// wiki/alice. Nobody signs in by it.
+func (f *Flow) Mistakable(name string) bool {
+	source, _, ok := strings.Cut(name, "/")
+	return ok && slices.ContainsFunc(f.Sources, func(s *Source) bool { return s != nil && s.Name == source })
 }
 
 // Find returns the person whom an operator names: a user of the users file, or a source and a name, as in "wiki/alice".

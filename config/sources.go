@@ -32,6 +32,14 @@ func parseWhole(text string) (*regexp.Regexp, error) {
 	return pattern, nil
 }
 
+// IsFile says whether the source is the users file.
+func (s *UserSource) IsFile() bool { return s.App == "" && len(s.Command) == 0 }
+
+// HasFile says whether the users file is one of the sources.
+func (u *Users) HasFile() bool {
+	return slices.ContainsFunc(u.Sources, func(s UserSource) bool { return s.IsFile() })
+}
+
 // usualNames has one spelling for each person: no letter case, no accents that a database may overlook, no e-mail
 // address beside a name.
 var usualNames = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)

@@ -260,7 +260,7 @@ func TestThePolicyOfATargetIsWhatAGetOfItMeets(t *testing.T) {
 	nowhere := httptest.NewRequest("POST", "http://app.example.com/auth/login", nil)
 	nowhere.RemoteAddr = "@"
 	for _, r := range []*http.Request{broken, nowhere} {
-		if got, ok := g.PolicyFor(r, &url.URL{Path: "/app/x"}); ok {
+		if _, got, ok := g.RouteFor(r, &url.URL{Path: "/app/x"}); ok {
 			t.Errorf("from %s to %s: got %s, want none", r.RemoteAddr, r.Host, got)
 		}
 	}
@@ -270,7 +270,7 @@ func TestThePolicyOfATargetIsWhatAGetOfItMeets(t *testing.T) {
 			target = &url.URL{Scheme: "http", Host: "a:b", Path: "/x"}
 		}
 		r := httptest.NewRequest("POST", "http://app.example.com/auth/login", nil)
-		if got, ok := g.PolicyFor(r, target); got != c.want || ok != c.ok {
+		if _, got, ok := g.RouteFor(r, target); got != c.want || ok != c.ok {
 			t.Errorf("%s: got %s, %v, want %s, %v", c.target, got, ok, c.want, c.ok)
 		}
 	}

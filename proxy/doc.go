@@ -11,6 +11,7 @@
 //	access       what the upstream's rules ask for, and whether the identity meets it
 //	crossorigin  whether the app lets a script of another origin make the request
 //	identity     headers that a client must not send come off, the identity goes on
+//	appsignin    the person is made known to the app, and signed in to it once more where it has forgotten them
 //	cookies      the gateway's own cookies come off, in both directions
 //	forwardauth  the same decision for a front proxy that forwards the request itself
 //	upstream     httputil.ReverseProxy, and what becomes of its errors
@@ -20,4 +21,6 @@
 //	home         addresses and cookies of the app become the browser's, and the other way round
 //	signout      the app's own sign-out ends the gateway's session too
 //	guard        a script that keeps the session goes into pages, where the upstream is to have it
+//
+// What the gateway asks of an upstream itself, to sign somebody in there, goes the same way by way of direct.
 package proxy

@@ -20,6 +20,7 @@ type Explanation struct {
 	URL      *url.URL    // what the upstream would be asked for; nil where the request is not forwarded
 	Header   http.Header // what the upstream would get; nil likewise
 	SignsOut bool        // an answer that does not refuse would end the gateway's session
+	SignIn   string      // how the person is made known to the app; empty where it is not done
 }
 
 // Explain says what would become of r if id (nil: nobody) made it. It asks no store and no upstream.
@@ -53,6 +54,10 @@ func (g *Gateway) Explain(r *http.Request, id *session.Identity) Explanation {
 		return e
 	}
 	p := &passage{gateway: g, verdict: v, origin: from, host: host, id: id, in: r}
+	if id != nil && v.route.signIn != nil {
+		e.SignIn = v.route.signIn.Describe()
+		p.credentials = unsaid(v.route.signIn.Headers())
+	}
 	if p.lacksSlash() {
 		e.Status, e.Decision = http.StatusFound, "redirected to "+v.path.escaped+"/: the upstream does not see its path, and its links need the slash"
 		return e
@@ -63,6 +68,15 @@ func (g *Gateway) Explain(r *http.Request, id *session.Identity) Explanation {
 	e.Header.Set("Host", out.Host)
 	e.SignsOut = id != nil && v.signsOut(r)
 	return e
+}
+
+// unsaid stands for somebody's credentials, which may be none.
+func unsaid(names []string) http.Header {
+	h := http.Header{}
+	for _, name := range names {
+		h.Set(name, "(the credentials for the app, if there are any)")
+	}
+	return h
 }
 
 func refused(no refusal) Explanation {

@@ -232,10 +232,15 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	p := &passage{gateway: g, verdict: v, origin: from, host: host, id: id, w: w, in: r}
+	if !p.findCredentials() {
+		return // before a form that was kept is taken out for good
+	}
 	if id != nil && g.options.Forms != nil {
 		if r, ok = g.options.Forms.Restore(w, r, id); !ok {
 			return
 		}
+		p.in = r
 	}
 	ctx := r.Context()
 	if id != nil && g.options.Watch != nil && !v.signsOut(r) { // a sign-out is not cut short by its own success
@@ -243,7 +248,6 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx, stop = g.options.Watch(ctx, id, v.demand.still)
 		defer stop()
 	}
-	p := &passage{gateway: g, verdict: v, origin: from, host: host, id: id, w: w, in: r}
 	if id != nil && needsConsent(r, &from) && !g.ownBearer(r) && !g.consents(ctx, p) {
 		return
 	}
@@ -306,30 +310,30 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, no refusal) {
 // 50 random bits.
 func newRequestID() string { return rand.Text()[:10] }
 
-// PolicyFor says what a GET of target would ask of the client that makes r; where target has no host, r's is meant.
-// It is false where the target would not be forwarded: no route, a path that is refused, the gateway's own pages. Groups are
+// RouteFor says which upstream a GET of target would meet, and what it would ask of the client that makes r; where
+// target has no host, r's is meant. It is false where the target would not be forwarded: no route, a path that is refused, the gateway's own pages. Groups are
 // left out of account.
-func (g *Gateway) PolicyFor(r *http.Request, target *url.URL) (Policy, bool) {
+func (g *Gateway) RouteFor(r *http.Request, target *url.URL) (upstream string, policy Policy, found bool) {
 	own, ok := parseAuthority(r.Host)
 	if !ok {
-		return 0, false
+		return "", 0, false
 	}
 	from, err := g.origin(r, own)
 	if err != nil {
-		return 0, false
+		return "", 0, false
 	}
 	q := question{host: own, secure: from.secure, method: http.MethodGet, client: from.client}
 	if target.Host != "" {
 		if q.host, ok = parseAuthority(target.Host); !ok {
-			return 0, false
+			return "", 0, false
 		}
 		q.secure = strings.EqualFold(target.Scheme, "https")
 	}
 	v, no := g.judge(q, rawPath(target))
 	if no != nil {
-		return 0, false
+		return "", 0, false
 	}
-	return v.demand.policy, true
+	return v.route.name, v.demand.policy, true
 }
 
 // DemandsTwoFactor says whether some upstream or rule that somebody in these groups can meet asks for two factors.

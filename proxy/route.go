@@ -33,6 +33,8 @@ type Upstream struct {
 	// gateway's session too. It is a path as in [Rule.Paths], and, after a question mark, the parameters (as in a URL)
 	// that the query must hold among others. Empty: nowhere.
 	SignOutPath string
+
+	SignIn AppSignIn // nil: people are not signed in to the app
 }
 
 // Forwarding is how requests are carried to an upstream, and answers back. The zero value passes both on as they
@@ -85,6 +87,8 @@ type route struct {
 	byMethod       bool   // a decision hangs on the method
 	guard          bool   // pages get the guard's script
 	signOut        *signOut
+	signIn         AppSignIn
+	credentials    []string // the headers of signIn, folded
 }
 
 func newRoute(u Upstream) (*route, error) {
@@ -104,6 +108,9 @@ func newRoute(u Upstream) (*route, error) {
 	rt.byPath = rt.prefix != "" || rt.target != nil && rt.target.Path != "" || u.SignOutPath != ""
 	rt.guard = u.SessionGuard
 	if rt.signOut, err = newSignOut(u.SignOutPath); err != nil {
+		return nil, err
+	}
+	if err = rt.setSignIn(u.SignIn); err != nil {
 		return nil, err
 	}
 	for i, r := range u.Rules {

@@ -16,12 +16,12 @@ import (
 
 // newForward makes the reverse proxy of a route. What belongs to one request is in its context, so that one proxy
 // serves all of them.
-func newForward(t *http.Transport, flushInterval time.Duration, buffers *bufferPool, errorLog *log.Logger) *httputil.ReverseProxy {
+func newForward(t http.RoundTripper, flushInterval time.Duration, buffers *bufferPool, errorLog *log.Logger) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Rewrite:        func(pr *httputil.ProxyRequest) { passageOf(pr.In).rewrite(pr) },
 		ModifyResponse: func(res *http.Response) error { return passageOf(res.Request).takeHome(res) },
 		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { passageOf(r).fail(r.Context(), err) },
-		Transport:      t,
+		Transport:      appTransport{t},
 		FlushInterval:  flushInterval,
 		BufferPool:     buffers,
 		ErrorLog:       errorLog,
@@ -45,6 +45,9 @@ type passage struct {
 	in      *http.Request
 	silence *silence   // nil where the upstream has no limit on it
 	body    *bodyWatch // nil where the request has none
+
+	credentials http.Header // by which the app knows the person; nil: it does not
+	appCookies  []string    // Set-Cookie lines of a sign-in to the app that the answer is to bring
 }
 
 // serve forwards the request and copies the answer back. ctx is the request's own, or one that ends with the session.
@@ -99,12 +102,17 @@ func (b *bodyWatch) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (p *passage) redirectToFolder() {
+// folder is the path that was asked for, with the slash.
+func (p *passage) folder() string {
 	to := p.verdict.path.escaped + "/"
 	if p.in.URL.RawQuery != "" {
 		to += "?" + p.in.URL.RawQuery
 	}
-	p.w.Header().Set("Location", to)
+	return to
+}
+
+func (p *passage) redirectToFolder() {
+	p.w.Header().Set("Location", p.folder())
 	p.w.Header().Set("Cache-Control", "no-store")
 	p.w.WriteHeader(http.StatusFound)
 }
@@ -161,6 +169,7 @@ func (p *passage) rewrite(pr *httputil.ProxyRequest) {
 	if p.id != nil {
 		setIdentity(out.Header, p.id, rt.name)
 	}
+	p.setCredentials(out)
 }
 
 // outgoing puts the upstream's base path before the path that was judged, or, where nothing hangs on the path,
@@ -195,6 +204,10 @@ func (p *passage) fail(ctx context.Context, err error) {
 		panic(http.ErrAbortHandler) // returning would make net/http answer 200
 	case ctx.Err() != nil:
 		p.cutShort(cause)
+		return
+	}
+	if errors.Is(err, errAsk) {
+		p.verdict.route.signIn.Ask(p.w, p.in, p.id)
 		return
 	}
 	if tooLong := new(http.MaxBytesError); errors.As(err, &tooLong) {
@@ -237,14 +250,20 @@ func (p *passage) cutShort(cause error) {
 
 // takeHome makes an answer one of the address that the browser knows, and takes off what an upstream may not say.
 func (p *passage) takeHome(res *http.Response) error {
-	p.bringHome(res.Header)
-	p.verdict.route.forwarding.ResponseHeaders.apply(res.Header)
-	p.gateway.cookies.takeOffSet(res.Header)
+	p.takeHeaderHome(res.Header)
+	p.dropChallenge(res.Header)
+	p.setAppCookies(res.Header)
 	p.addGuard(res) // after the headers have changed: the app's policy for scripts is among them
 	if p.silence != nil {
 		res.Body = p.silence.body(res.Body)
 	}
 	return p.signOutToo(res)
+}
+
+func (p *passage) takeHeaderHome(h http.Header) {
+	p.bringHome(h)
+	p.verdict.route.forwarding.ResponseHeaders.apply(h)
+	p.gateway.cookies.takeOffSet(h)
 }
 
 // answer is the way back to the client. It sees the 1xx answers, which ReverseProxy passes on without ModifyResponse.

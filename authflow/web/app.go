@@ -117,7 +117,7 @@ func (a *AppSignIn) SignIn(r *http.Request, id *session.Identity) (lines []strin
 	if a.app.OwnBasic {
 		return nil, true, a.server.Flow.ForgetPassword(r.Context(), id.Key)
 	}
-	done := a.recent.once(id.Key, a.server.Flow.Now(), func() signInResult { return a.signInOnce(r, id, plain) })
+	done := a.recent.once(id.Key, a.server.Flow.Now(), r, func() signInResult { return a.signInOnce(r, id, plain) })
 	return done.lines, done.ask, done.err
 }
 
@@ -188,5 +188,6 @@ func (s *Server) upstreamOf(r *http.Request, address string) string {
 	if err != nil || target.Host == "" && s.reserved(target.Path) {
 		return ""
 	}
-	return s.Upstream(r, target)
+	upstream, _, _ := s.Route(r, target)
+	return upstream
 }

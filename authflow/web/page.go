@@ -134,7 +134,7 @@ func (s *Server) destination(r *http.Request, returnTo string) string {
 	if returnTo != "" {
 		return returnTo
 	}
-	if _, found := s.Route(r, &url.URL{Path: "/"}); found {
+	if _, _, found := s.Route(r, &url.URL{Path: "/"}); found {
 		return "/"
 	}
 	return s.AuthPath + "/account"

@@ -71,7 +71,7 @@ func (s *Server) demand(r *http.Request, returnTo string) func(groups []string) 
 		return func([]string) bool { return false }
 	}
 	if err == nil && returnTo != "" && !s.reserved(target.Path) {
-		if twoFactor, found := s.Route(r, target); found {
+		if _, twoFactor, found := s.Route(r, target); found {
 			return func([]string) bool { return twoFactor }
 		}
 	}

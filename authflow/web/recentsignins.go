@@ -1,6 +1,7 @@
 package web
 
 import (
+	"net/http"
 	"sync"
 	"time"
 )
@@ -28,14 +29,17 @@ type signInResult struct {
 	err   error
 }
 
-// once returns what signIn returns, or what it returned to another call for the session a moment ago. What has come
-// to nothing is not shared with later calls.
-func (r *recentSignIns) once(sessionKey string, now time.Time, signIn func() signInResult) signInResult {
+// once returns what signIn returns, or what it returned to another call for the session a moment ago: unless the request
+// came with just that, so that it is no longer good. What has come to nothing is not shared with later calls.
+func (r *recentSignIns) once(sessionKey string, now time.Time, req *http.Request, signIn func() signInResult) signInResult {
 	r.mu.Lock()
 	if other := r.all[sessionKey]; other != nil && now.Sub(other.begun) < sharedFor {
 		r.mu.Unlock()
 		<-other.done
-		return other.result
+		if !other.result.cameWith(req) {
+			return other.result
+		}
+		r.mu.Lock()
 	}
 	if r.all == nil {
 		r.all = map[string]*recentSignIn{}
@@ -56,4 +60,20 @@ func (r *recentSignIns) once(sessionKey string, now time.Time, signIn func() sig
 		r.mu.Unlock()
 	}
 	return own.result
+}
+
+// cameWith says whether a request carries one of the cookies already.
+func (s signInResult) cameWith(req *http.Request) bool {
+	for _, line := range s.lines {
+		c, err := http.ParseSetCookie(line)
+		if err != nil {
+			continue
+		}
+		for _, sent := range req.CookiesNamed(c.Name) {
+			if sent.Value == c.Value && c.Value != "" {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -36,17 +36,15 @@ type Options struct {
 	AppCookies []AppCookies
 	// Apps have a sign-in of their own, or a hint for their people.
 	Apps []*App
-	// Upstream names the upstream that target, on the host of r where it names none, leads to; "": none.
-	Upstream func(r *http.Request, target *url.URL) string
 	// ClientAddr says where a request came from, trusted proxies taken into account.
 	ClientAddr func(*http.Request) netip.Addr
 	// Secure says whether the client speaks https, trusted proxies taken into account.
 	Secure func(*http.Request) bool
 	// PageLoad says whether a browser asks for a page, which can be answered by one.
 	PageLoad func(*http.Request) bool
-	// Route says whether target, on the host of r where it names none, is a route, and whether that route
-	// asks for two factors.
-	Route func(r *http.Request, target *url.URL) (twoFactor, found bool)
+	// Route says whether target, on the host of r where it names none, is a route, of which upstream, and whether that
+	// route asks for two factors.
+	Route func(r *http.Request, target *url.URL) (upstream string, twoFactor, found bool)
 	// Alive says who a session belongs to while it lives: session.ErrNone, or the store's error.
 	Alive func(ctx context.Context, key string) (*session.Identity, error)
 	Log   *slog.Logger

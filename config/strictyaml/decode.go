@@ -100,6 +100,8 @@ func fieldsOf(t reflect.Type) map[string]field {
 
 func (d *decoder) value(n *yaml.Node, v reflect.Value, key string, f field) {
 	switch {
+	case f.option == "secret" && (n.Kind == yaml.AliasNode || n.Style&yaml.TaggedStyle != 0): // which may be the secret
+		d.fail(n.Line, key, "begins with a character that means something in YAML; a value with * or ! in front needs quotes")
 	case n.Kind == yaml.AliasNode:
 		d.fail(n.Line, key, "aliases (*%s) are not read; write the value out", n.Value)
 	case n.Style&yaml.TaggedStyle != 0:
@@ -163,7 +165,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, key string) {
 		empty := p.value.Kind != yaml.AliasNode && p.value.Value == "" && len(p.value.Content) == 0 && !isNull(p.value)
 		switch {
 		case !known:
-			d.unknown(key, p, fields)
+			d.unknown(key, p, fields, n.Style&yaml.FlowStyle != 0)
 		case f.ignored:
 		case f.option == "secret" && empty: // so that an empty x does not undo x_file
 		case f.option == "secret" && secretFrom[f.index] != "":
@@ -177,17 +179,19 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, key string) {
 	}
 }
 
-// unknown reports a key that the structure does not have. A name that is not plain is not shown: it is most likely
-// the rest of a value that lacks quotes, and such a value may be a secret.
-func (d *decoder) unknown(key string, p pair, fields map[string]field) {
+// unknown reports a key that the structure does not have. A name that is not plain is not shown, nor, beside a secret
+// inside { }, one without a value: it is most likely the rest of a value that lacks quotes, which may be that secret.
+func (d *decoder) unknown(key string, p pair, fields map[string]field, inFlow bool) {
+	rest := strings.HasSuffix(p.key, `"`)
 	names := make([]string, 0, len(fields))
 	for name, f := range fields {
+		rest = rest || inFlow && f.option == "secret" && isNull(p.value)
 		if !f.ignored {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
-	if strings.HasSuffix(p.key, `"`) {
+	if rest {
 		if !d.faulty[key] {
 			d.fail(d.lines[p.key], key, "holds an unknown key; a value with a comma or a colon in it needs quotes")
 		}
