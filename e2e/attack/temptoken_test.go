@@ -33,10 +33,12 @@ func TestT01ATempTokenOpensNothing(t *testing.T) {
 			"as every cookie of ours": func(c *harness.Client) *harness.Client {
 				return c.With("Cookie", strings.ReplaceAll("sallyport=@; sallyport_pending=@; sallyport_device=@; sallyport_kept=@; __Host-sallyport=@", "@", token))
 			},
-			"as an access token":       func(c *harness.Client) *harness.Client { return c.With("Authorization", "Bearer "+token) },
-			"as a bearer of old":       func(c *harness.Client) *harness.Client { return c.With("Authorization", "bearer  "+token) },
-			"as a basic credential":    func(c *harness.Client) *harness.Client { return c.With("Authorization", "Basic "+token) },
-			"in headers of other kits": func(c *harness.Client) *harness.Client { return c.With("X-Auth-Token", token).With("X-Access-Token", token) },
+			"as an access token":    func(c *harness.Client) *harness.Client { return c.With("Authorization", "Bearer "+token) },
+			"as a bearer of old":    func(c *harness.Client) *harness.Client { return c.With("Authorization", "bearer  "+token) },
+			"as a basic credential": func(c *harness.Client) *harness.Client { return c.With("Authorization", "Basic "+token) },
+			"in headers of other kits": func(c *harness.Client) *harness.Client {
+				return c.With("X-Auth-Token", token).With("X-Access-Token", token)
+			},
 		} {
 			t.Run(kind+" "+how, func(t *testing.T) {
 				c := client(from(t, s.two, p.from))
