@@ -16,9 +16,9 @@ func Front(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status, words := inspect(r)
 		h := w.Header()
-		if len(r.TransferEncoding) > 0 {
-			// A chunked body may have come with a Content-Length too, which net/http has taken away by now. What
-			// follows such a body must not be read as a request (RFC 9112 section 6.1).
+		if len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
+			// A chunked body may have come with a Content-Length too, and a request of HTTP/1.0 with a Transfer-Encoding,
+			// which net/http has taken away by now. What follows must not be read as a request (RFC 9112 section 6.1).
 			h.Set("Connection", "close")
 		}
 		if status == 0 {
@@ -51,6 +51,7 @@ func inspect(r *http.Request) (status int, words string) {
 	absolute := r.URL.Scheme == "http" || r.URL.Scheme == "https"
 	switch {
 	case r.URL.Opaque != "", r.URL.User != nil, r.URL.Scheme != "" && !absolute,
+		absolute && r.URL.Host == "", // an error by RFC 9110 section 4.2.1, and net/http would go by Host
 		!strings.HasPrefix(r.URL.Path, "/") && (!absolute || r.URL.Path != ""),
 		strings.ContainsFunc(r.RequestURI, func(c rune) bool { return c <= ' ' || c == 0x7f || c == '#' }):
 		return http.StatusBadRequest, "The address is malformed."
