@@ -96,8 +96,7 @@ func (p *person) enrolledHere(g *harness.Gateway) *harness.Client {
 	p.t.Helper()
 	c := p.browser(g)
 	c.Login(p.Name).Want(200)
-	p.app = setUp(p.t, c)
-	p.app.Recovery = c.Post("/auth/2fa/verify-setup", harness.Fields{"token": p.app.Code()}).Want(200).List("recoveryCodes")
+	p.setUpEarly(c)
 	return c
 }
 

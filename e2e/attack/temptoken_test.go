@@ -41,7 +41,7 @@ func TestT01ATempTokenOpensNothing(t *testing.T) {
 			},
 		} {
 			t.Run(kind+" "+how, func(t *testing.T) {
-				c := client(from(t, s.two, p.from))
+				s, c := s.forTest(t), client(from(t, s.two, p.from))
 				for _, path := range []string{"/app/x", "/secret/x", "/stripped/app/x"} {
 					for _, query := range []string{"", "?tempToken=" + token, "?token=" + token + "&access_token=" + token} {
 						s.wantDenied(c.Get(path + query))
@@ -130,7 +130,7 @@ func TestT03AfterThePasswordAloneNothingIsOpen(t *testing.T) {
 	enrolled.enrolled(s.one)
 	for what, p := range map[string]*person{"with an authenticator": enrolled, "before the enrolment": fresh} {
 		t.Run(what, func(t *testing.T) {
-			c := from(t, s.one, p.from)
+			s, c := s.forTest(t), from(t, s.one, p.from)
 			c.Form("/auth/login", "username", p.Name, "password", harness.Password, "rd", "/secret/x").Want(303)
 			if cookies(c) == "" {
 				t.Fatal("the password sets no cookie at all")
@@ -184,6 +184,7 @@ func TestT04ASignInEndsInNoIdentityButItsOwn(t *testing.T) {
 	s.wantDenied(c.Get("/admin/x"))
 
 	t.Run("a sign-in in the browser that another is signed in with", func(t *testing.T) {
+		s := s.forTest(t)
 		s.up.Forget()
 		before := sessionOf(bobs)
 		shared := bobs.At(s.one)
