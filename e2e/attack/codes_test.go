@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -79,7 +80,7 @@ func shoot(to, from, path, body string, ready *sync.WaitGroup, gun <-chan struct
 	if err != nil {
 		return 0
 	}
-	transport := &http.Transport{DisableKeepAlives: true, Dial: func(string, string) (net.Conn, error) { return conn, nil }}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}
 	response, err := (&http.Client{Transport: transport, Timeout: harness.Patience}).Post("http://"+to+path, "application/json", strings.NewReader(body))
 	if err != nil {
 		return 0

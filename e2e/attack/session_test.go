@@ -50,82 +50,91 @@ func (s *site) wantAlive(session string) {
 
 func TestT18EveryRiseOfAssuranceBringsANewSession(t *testing.T) {
 	s := enter(t)
-	t.Run("over a cookie that was planted", func(t *testing.T) {
-		s := s.forTest(t)
-		mallory := newPerson(t, plain)
-		malloryOwn := sessionOf(mallory.oneFactor(s.one))
-		for what, planted := range map[string]string{"junk": "planted", "of another's live session": malloryOwn} {
-			p := newPerson(t, plain)
-			c := p.browser(s.one)
-			plant(c, "sallyport", planted)
-			plant(c, "sallyport_device", planted)
-			c.Form("/auth/login", "username", p.Name, "password", harness.Password, "rd", "/app/x").Want(303)
-			if sessionOf(c) == planted {
-				t.Errorf("%s: the session keeps the planted id", what)
-			}
-			c.Get("/auth/me").Want(200).Is("username", p.Name)
-			s.wantDead(planted)
-		}
-	})
-	t.Run("from the password to the second factor", func(t *testing.T) {
-		s := s.forTest(t)
+	for what, rise := range map[string]func(*testing.T, *site){
+		"over a cookie that was planted":                     overAPlantedCookie,
+		"from the password to the second factor":             fromPasswordToSecondFactor,
+		"from one factor by an enrolment":                    fromOneFactorByEnrolment,
+		"from a second factor of a while ago to a fresh one": fromAnOldSecondFactorToAFreshOne,
+		"with each use of a refresh token":                   withEachRefreshToken,
+	} {
+		t.Run(what, func(t *testing.T) { rise(t, s.forTest(t)) })
+	}
+}
+
+func overAPlantedCookie(t *testing.T, s *site) {
+	mallory := newPerson(t, plain)
+	malloryOwn := sessionOf(mallory.oneFactor(s.one))
+	for what, planted := range map[string]string{"junk": "planted", "of another's live session": malloryOwn} {
 		p := newPerson(t, plain)
-		p.enrolled(s.one)
 		c := p.browser(s.one)
-		c.Form("/auth/login", "username", p.Name, "password", harness.Password).Want(303)
-		pending := cookieOf(c, "sallyport_pending")
-		s.wantDead(pending)
-		c.Form("/auth/2fa", "code", p.app.Code()).Want(303)
-		if full := sessionOf(c); full == pending {
-			t.Error("the session has the id of the sign-in that waited")
+		plant(c, "sallyport", planted)
+		plant(c, "sallyport_device", planted)
+		c.Form("/auth/login", "username", p.Name, "password", harness.Password, "rd", "/app/x").Want(303)
+		if sessionOf(c) == planted {
+			t.Errorf("%s: the session keeps the planted id", what)
 		}
-		if strings.Contains(cookies(c), "sallyport_pending=") {
-			t.Error("the pending sign-in stays in the browser")
-		}
-		p.browser(s.two).Post("/auth/2fa/verify", harness.Fields{"tempToken": pending, "recoveryCode": p.app.Recovery[0]}).Want(401, "INVALID_TEMP_TOKEN")
-		c.At(s.two).Get("/secret/x").Want(200)
-	})
-	t.Run("from one factor by an enrolment", func(t *testing.T) {
-		s := s.forTest(t)
-		p := newPerson(t, plain)
-		c := p.oneFactor(s.one)
-		before := sessionOf(c)
-		app := setUp(t, c)
-		c.Post("/auth/2fa/verify-setup", harness.Fields{"token": app.Code()}).Want(200)
-		if sessionOf(c) == before {
-			t.Error("the session keeps its id over the enrolment")
-		}
-		s.wantDead(before)
-		s.up.Forget()
-		c.Get("/secret/x").Want(200)
-	})
-	t.Run("from a second factor of a while ago to a fresh one", func(t *testing.T) {
-		s := s.forTest(t)
-		p := newPerson(t, plain)
-		c := p.enrolled(s.one)
-		before := sessionOf(c)
-		c.Page("/auth/2fa?rd=/auth/account").Want(200)
-		c.Form("/auth/2fa", "code", p.app.Code()).Want(303)
-		if sessionOf(c) == before {
-			t.Error("the session keeps its id over the step up")
-		}
-		s.wantDead(before)
-		c.Get("/auth/me").Want(200)
-	})
-	t.Run("with each use of a refresh token", func(t *testing.T) {
-		s := s.forTest(t)
-		p := newPerson(t, plain)
-		p.enrolled(s.one)
-		first := p.browser(s.one).With("X-Auth-Strategy", "bearer").Post("/auth/2fa/verify", harness.Fields{"tempToken": p.pending(s.one), "totpCode": p.app.Code()}).Want(200)
-		app := p.browser(s.two).With("X-Auth-Strategy", "bearer")
-		second := app.Post("/auth/refresh", harness.Fields{"refreshToken": first.Text("refreshToken")}).Want(200)
-		app.Post("/auth/refresh", harness.Fields{"refreshToken": first.Text("accessToken")}).Want(401)
-		app.Post("/auth/refresh", harness.Fields{"refreshToken": first.Text("refreshToken")}).Want(401) // stolen: nobody keeps it
-		app.Post("/auth/refresh", harness.Fields{"refreshToken": second.Text("refreshToken")}).Want(401)
-		for _, tokens := range []harness.Answer{first, second} {
-			s.wantDenied(from(t, s.one, p.from).With("Authorization", "Bearer "+tokens.Text("accessToken")).Get("/app/x"))
-		}
-	})
+		c.Get("/auth/me").Want(200).Is("username", p.Name)
+		s.wantDead(planted)
+	}
+}
+
+func fromPasswordToSecondFactor(t *testing.T, s *site) {
+	p := newPerson(t, plain)
+	p.enrolled(s.one)
+	c := p.browser(s.one)
+	c.Form("/auth/login", "username", p.Name, "password", harness.Password).Want(303)
+	pending := cookieOf(c, "sallyport_pending")
+	s.wantDead(pending)
+	c.Form("/auth/2fa", "code", p.app.Code()).Want(303)
+	if full := sessionOf(c); full == pending {
+		t.Error("the session has the id of the sign-in that waited")
+	}
+	if strings.Contains(cookies(c), "sallyport_pending=") {
+		t.Error("the pending sign-in stays in the browser")
+	}
+	p.browser(s.two).Post("/auth/2fa/verify", harness.Fields{"tempToken": pending, "recoveryCode": p.app.Recovery[0]}).Want(401, "INVALID_TEMP_TOKEN")
+	c.At(s.two).Get("/secret/x").Want(200)
+}
+
+func fromOneFactorByEnrolment(t *testing.T, s *site) {
+	p := newPerson(t, plain)
+	c := p.oneFactor(s.one)
+	before := sessionOf(c)
+	app := setUp(t, c)
+	c.Post("/auth/2fa/verify-setup", harness.Fields{"token": app.Code()}).Want(200)
+	if sessionOf(c) == before {
+		t.Error("the session keeps its id over the enrolment")
+	}
+	s.wantDead(before)
+	s.up.Forget()
+	c.Get("/secret/x").Want(200)
+}
+
+func fromAnOldSecondFactorToAFreshOne(t *testing.T, s *site) {
+	p := newPerson(t, plain)
+	c := p.enrolled(s.one)
+	before := sessionOf(c)
+	c.Page("/auth/2fa?rd=/auth/account").Want(200)
+	c.Form("/auth/2fa", "code", p.app.Code()).Want(303)
+	if sessionOf(c) == before {
+		t.Error("the session keeps its id over the step up")
+	}
+	s.wantDead(before)
+	c.Get("/auth/me").Want(200)
+}
+
+func withEachRefreshToken(t *testing.T, s *site) {
+	p := newPerson(t, plain)
+	p.enrolled(s.one)
+	first := p.browser(s.one).With("X-Auth-Strategy", "bearer").Post("/auth/2fa/verify", harness.Fields{"tempToken": p.pending(s.one), "totpCode": p.app.Code()}).Want(200)
+	app := p.browser(s.two).With("X-Auth-Strategy", "bearer")
+	second := app.Post("/auth/refresh", harness.Fields{"refreshToken": first.Text("refreshToken")}).Want(200)
+	app.Post("/auth/refresh", harness.Fields{"refreshToken": first.Text("accessToken")}).Want(401)
+	app.Post("/auth/refresh", harness.Fields{"refreshToken": first.Text("refreshToken")}).Want(401) // stolen: nobody keeps it
+	app.Post("/auth/refresh", harness.Fields{"refreshToken": second.Text("refreshToken")}).Want(401)
+	for _, tokens := range []harness.Answer{first, second} {
+		s.wantDenied(from(t, s.one, p.from).With("Authorization", "Bearer "+tokens.Text("accessToken")).Get("/app/x"))
+	}
 }
 
 // plant puts a cookie into the client's browser, as a neighbouring host or a line in the middle can.
@@ -285,11 +294,8 @@ func (s *site) afterChange(here, other *harness.Client, tokens harness.Answer) {
 	}
 }
 
-func TestT37ASpoiltSessionCookieOpensNothing(t *testing.T) {
-	s := enter(t)
-	p, other := newPerson(t, plain), newPerson(t, plain)
-	good := sessionOf(p.enrolled(s.one))
-	others := sessionOf(other.enrolled(s.one))
+// spoilt are Cookie lines made of a good session's value, and of another person's, that open nothing.
+func spoilt(good, others string) map[string][]string {
 	lines := map[string][]string{
 		"empty": {"sallyport="}, "no value": {"sallyport"}, "quoted": {`sallyport="` + good + `"`}, "8 KiB": {"sallyport=" + strings.Repeat("A", 8<<10)},
 		"8 KiB in front": {"sallyport=" + strings.Repeat("A", 8<<10) + good}, "8 KiB behind": {"sallyport=" + good + strings.Repeat("A", 8<<10)},
@@ -325,7 +331,15 @@ func TestT37ASpoiltSessionCookieOpensNothing(t *testing.T) {
 			lines[fmt.Sprintf("ends with %c", c)] = []string{"sallyport=" + trimmed[:len(trimmed)-1] + string(c) + good[len(trimmed):]}
 		}
 	}
-	for what, cookie := range lines {
+	return lines
+}
+
+func TestT37ASpoiltSessionCookieOpensNothing(t *testing.T) {
+	s := enter(t)
+	p, other := newPerson(t, plain), newPerson(t, plain)
+	good := sessionOf(p.enrolled(s.one))
+	others := sessionOf(other.enrolled(s.one))
+	for what, cookie := range spoilt(good, others) {
 		header := []string{"Host: " + s.one.Address}
 		for _, l := range cookie {
 			header = append(header, "Cookie: "+l)
