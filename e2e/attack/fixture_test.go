@@ -154,6 +154,9 @@ func newHost() string {
 	return hostNumber(given.hosts)
 }
 
+// nobody is a name that is in no users file, and that no other test has tried.
+func nobody() string { return "nobody-" + strings.ReplaceAll(newHost(), ".", "-") }
+
 func hostNumber(n int) string { return fmt.Sprintf("127.%d.%d.%d", 1+n/62500, n/250%250, 1+n%250) }
 
 // person is somebody in the users file, and where they sit.

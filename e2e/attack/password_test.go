@@ -42,9 +42,8 @@ func TestT45UnknownDisabledAndWrongCannotBeToldApart(t *testing.T) {
 		"an address and a wrong password":         {newPerson(t, plain).email(), wrong},
 		"a disabled person's wrong password":      {newPerson(t, disabled).Name, wrong},
 		"a disabled person's right password":      {newPerson(t, disabled).Name, harness.Password},
-		"a name that nobody has":                  {"n0001", wrong},
-		"an address that nobody has":              {"n0001@example.com", wrong},
-		"a name like a group":                     {"admins", wrong},
+		"a name that nobody has":                  {nobody(), wrong},
+		"an address that nobody has":              {nobody() + "@example.com", wrong},
 	}
 	took := map[string][]time.Duration{}
 	seen := map[string][]string{}
@@ -74,7 +73,7 @@ func TestT45TheEndOfTheTriesDoesNotTellWhoExists(t *testing.T) {
 	s := enter(t)
 	after := map[string]int{}
 	for what, name := range map[string]string{
-		"somebody": newPerson(t, plain).Name, "somebody disabled": newPerson(t, disabled).Name, "nobody": "n0002", "nobody's address": "n0003@example.com",
+		"somebody": newPerson(t, plain).Name, "somebody disabled": newPerson(t, disabled).Name, "nobody": nobody(), "nobody's address": nobody() + "@example.com",
 	} {
 		host := newHost()
 		for after[what] < 30 && from(t, s.both()[after[what]%2], host).Post("/auth/login", harness.Fields{"username": name, "password": "no"}).Status == 401 {
