@@ -43,6 +43,7 @@ type apps struct {
 	g        *gateway // whose proxy reaches them; complete when the first person comes
 	log      *slog.Logger
 	checkers []appChecker
+	oddities []string // of files with other accounts: one line each
 }
 
 // appChecker asks one app in one way. What asks in the same way shares its limits.
@@ -201,23 +202,28 @@ func (a *apps) fillIn(app *web.App, u *config.Upstream) error {
 		if source := a.sourceOf(u); source != nil && source.SignIn.Basic != nil {
 			checker := a.checker(source.App, methodOf(source.SignIn))
 			app.Verify = func(r *http.Request, name, password string) (bool, error) {
-				return checker.Check(a.visitorOf(r).in(r.Context()), name, password)
+				_, err := checker.SignIn(a.visitorOf(r).in(r.Context()), name, password)
+				if err = inFlowTerms(err); errors.Is(err, authflow.ErrInvalidCredentials) {
+					return false, nil
+				}
+				return err == nil, err
 			}
 		}
 	default:
-		return otherAccounts(app, s.Basic)
+		return a.otherAccounts(app, s.Basic)
 	}
 	return nil
 }
 
 // otherAccounts signs people in with an account for all, or with those of a file.
-func otherAccounts(app *web.App, b *config.AppAccount) error {
-	accountFor := func(*session.Identity) (credentials.Account, bool) { return credentials.Account{}, false }
+func (a *apps) otherAccounts(app *web.App, b *config.AppAccount) error {
+	var accountFor func(*session.Identity) (credentials.Account, bool)
 	if b.MapFile != "" {
 		accounts, err := credentials.Read(b.MapFile)
 		if err != nil {
 			return fmt.Errorf("basic.map_file: %w", err)
 		}
+		a.oddities = append(a.oddities, accounts.Warnings()...)
 		accountFor = func(id *session.Identity) (credentials.Account, bool) { return accounts.For(id.Subject, id.Groups) }
 	} else {
 		shared, err := credentials.NewAccount(b.Username, b.Password)
@@ -241,14 +247,22 @@ func otherAccounts(app *web.App, b *config.AppAccount) error {
 func (a *apps) signIn(upstream string, checker *appsignin.Checker) func(r *http.Request, name, password string) ([]string, error) {
 	return func(r *http.Request, name, password string) ([]string, error) {
 		result, err := checker.SignIn(a.visitorOf(r).in(r.Context()), name, password)
-		if errors.Is(err, appsignin.ErrRefused) || errors.Is(err, appsignin.ErrBadInput) {
-			return nil, fmt.Errorf("%w: %w", authflow.ErrInvalidCredentials, err)
-		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", authflow.ErrSourceAway, err)
+			return nil, inFlowTerms(err)
 		}
 		return result.Cookies, nil
 	}
+}
+
+// inFlowTerms says what it means for a person's password that an app did not take it; nil stays nil.
+func inFlowTerms(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, appsignin.ErrRefused), errors.Is(err, appsignin.ErrBadInput):
+		return fmt.Errorf("%w: %w", authflow.ErrInvalidCredentials, err)
+	}
+	return fmt.Errorf("%w: %w", authflow.ErrSourceAway, err)
 }
 
 // visitorOf is whoever makes a request, seeing the app under the request's host.

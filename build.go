@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"sallyport/authflow"
+	"sallyport/authflow/assertion"
 	"sallyport/authflow/audit"
 	"sallyport/authflow/cookie"
 	"sallyport/authflow/password"
@@ -62,9 +63,10 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	}
 	secure := cfg.Server.PublicURL.Scheme == "https"
 	jar := cookie.NewJar(cfg.Session.CookieName, secure, cfg.Session.CookieDomain)
+	signer := assertion.New(cfg.Server.PublicURL.String(), l.keys.Derive, time.Now)
 	pages, err := web.New(web.Options{
 		Flow: g.flow, Codec: cookie.NewCodec(l.keys.Derive("cookie envelopes")), Jar: jar,
-		AuthPath: cfg.Server.AuthPath, PublicURL: cfg.Server.PublicURL, Hosts: upstreamHosts(cfg), AppCookies: appCookies(cfg), Apps: signIns,
+		AuthPath: cfg.Server.AuthPath, PublicURL: cfg.Server.PublicURL, Hosts: upstreamHosts(cfg), AppCookies: appCookies(cfg), Apps: signIns, KeySet: signer.KeySet,
 		Product: cfg.TwoFactor.Issuer, Log: l.log, PageLoad: proxy.PageLoad, Alive: l.alive, KeepPost: int64(cfg.Session.KeepPost),
 		ClientAddr: func(r *http.Request) netip.Addr { return g.proxy.ClientAddr(r) },
 		Secure:     func(r *http.Request) bool { return g.proxy.Secure(r) },
@@ -88,7 +90,8 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	g.proxy, err = proxy.New(proxy.Options{
 		Upstreams: upstreams, AuthPath: cfg.Server.AuthPath, CookieNames: jar.Names(), TrustedProxies: cfg.Server.TrustedProxies,
 		Identify: pages.Identify, OwnBearer: pages.OwnBearer, Watch: pages.Watch, SignOut: pages.SignOut, Forms: pages, Answers: pages, Log: l.log,
-		Guard: proxy.Guard{Script: cfg.Server.AuthPath + "/static/" + static.Asset("guard.js"), IdleTimeout: cfg.Session.IdleTimeout},
+		Assert: signer.For,
+		Guard:  proxy.Guard{Script: cfg.Server.AuthPath + "/static/" + static.Asset("guard.js"), IdleTimeout: cfg.Session.IdleTimeout},
 	})
 	if err != nil {
 		return nil, err
@@ -140,7 +143,7 @@ func appCookies(cfg *config.Config) []web.AppCookies {
 	var apps []web.AppCookies
 	for _, u := range cfg.Upstreams {
 		if len(u.SignOut.Cookies) > 0 {
-			apps = append(apps, web.AppCookies{Hosts: u.Hosts, Path: u.Path, Names: u.SignOut.Cookies})
+			apps = append(apps, web.AppCookies{App: u.Name, Hosts: u.Hosts, Path: u.Path, Names: u.SignOut.Cookies})
 		}
 	}
 	return apps
@@ -157,7 +160,7 @@ func proxyUpstreams(cfg *config.Config, log *slog.Logger) ([]proxy.Upstream, err
 		p := proxy.Upstream{
 			Name: u.Name, Hosts: u.Hosts, Path: u.Path, URL: u.URL, Policy: policy, Groups: u.Access.Groups,
 			Where:        fmt.Sprintf("%s:%d", cfg.Path, u.Line),
-			SessionGuard: u.SessionGuard, SignOutPath: u.SignOut.Path,
+			SessionGuard: u.SessionGuard, Assertion: u.Assertion, SignOutPath: u.SignOut.Path,
 		}
 		if p.Forwarding, err = forwarding(fmt.Sprintf("upstreams[%d].tls", i), u); err != nil {
 			return nil, err

@@ -126,6 +126,7 @@ type Upstream struct {
 	SignOut         SignOut       `key:"sign_out"`
 	SignInToApp     *SignInToApp  `key:"sign_in_to_app"` // nil: the app's own sign-in is left to the person
 	LoginHint       string        `key:"login_hint"`     // which password to use, in the operator's words
+	Assertion       bool          `key:"assertion"`      // requests carry a signed assertion of who asks
 }
 
 // SignOut joins the app's sign-out and the gateway's.

@@ -204,17 +204,17 @@ func everyUpstream(t *testing.T, in func(name string) string) []Upstream {
 			StripPath: true, TLS: UpstreamTLS{CertFile: in("cert.pem"), KeyFile: in("key.pem"), ServerName: "legacy", InsecureSkipVerify: true},
 			RequestHeaders:  HeaderChange{Set: map[string]string{"Authorization": "Basic 3"}, Remove: []string{"X-Debug"}},
 			ResponseHeaders: HeaderChange{Set: map[string]string{"X-Frame-Options": "SAMEORIGIN"}, Remove: []string{"Server", "X-Powered-By"}},
-			Timeouts:        Timeouts{Connect: time.Second, Idle: 2 * time.Minute}, MaxBodySize: 10 << 20, FlushInterval: -1, LoginHint: "Use your legacy password.",
+			Timeouts:        Timeouts{Connect: time.Second, Idle: 2 * time.Minute}, MaxBodySize: 10 << 20, FlushInterval: -1, LoginHint: "Use your legacy password.", Assertion: true,
 			SignInToApp: &SignInToApp{Form: legacyForm(), When: []string{"sign_in", "expired"}, SignedOut: &AppAnswer{Status: []int{403}}},
 		},
 		{
-			Name: "upstream6", Path: "/socket", URL: mustURL(t, "unix:/run/app.sock"), Access: Access{Policy: "two_factor"}, Line: 73,
+			Name: "upstream6", Path: "/socket", URL: mustURL(t, "unix:/run/app.sock"), Access: Access{Policy: "two_factor"}, Line: 74,
 			Timeouts: Timeouts{Idle: 24 * time.Hour}, FlushInterval: FlushInterval(100 * time.Millisecond), MaxBodySize: 512 << 10,
 			SignInToApp: &SignInToApp{Basic: &AppAccount{Username: "shared", Password: "hunter2 with space"}},
 		},
-		{Name: "upstream7", Path: "/grpc", URL: mustURL(t, "h2c://127.0.0.1:50051"), Access: Access{Policy: "two_factor"}, Line: 74, SignInToApp: &SignInToApp{Basic: &AppAccount{Own: true}}},
-		{Name: "upstream8", Path: "/own", URL: mustURL(t, "https://own.internal"), Access: Access{Policy: "two_factor"}, Line: 75, TLS: UpstreamTLS{CAFile: in("cert.pem")}, SignOut: SignOut{Path: "/own/*?do=bye", Cookies: []string{"sid", "own_*"}}, SignInToApp: &SignInToApp{Basic: &AppAccount{MapFile: in("people/accounts.yaml")}}},
-		{Name: "upstream9", Path: "/based", URL: mustURL(t, "http://127.0.0.1:3000/base"), Access: Access{Policy: "two_factor"}, Line: 76, StripPath: true, SignOut: SignOut{Cookies: []string{"sid_*"}}},
+		{Name: "upstream7", Path: "/grpc", URL: mustURL(t, "h2c://127.0.0.1:50051"), Access: Access{Policy: "two_factor"}, Line: 75, SignInToApp: &SignInToApp{Basic: &AppAccount{Own: true}}},
+		{Name: "upstream8", Path: "/own", URL: mustURL(t, "https://own.internal"), Access: Access{Policy: "two_factor"}, Line: 76, TLS: UpstreamTLS{CAFile: in("cert.pem")}, SignOut: SignOut{Path: "/own/*?do=bye", Cookies: []string{"sid", "own_*"}}, SignInToApp: &SignInToApp{Basic: &AppAccount{MapFile: in("people/accounts.yaml")}}},
+		{Name: "upstream9", Path: "/based", URL: mustURL(t, "http://127.0.0.1:3000/base"), Access: Access{Policy: "two_factor"}, Line: 77, StripPath: true, SignOut: SignOut{Cookies: []string{"sid_*"}}},
 	}
 	for i := range all {
 		if u := &all[i]; u.Name != "legacy" {
@@ -324,6 +324,17 @@ func TestSecretsStayOutOfErrors(t *testing.T) {
 		_, err := decode("config.yaml", []byte(text))
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestTheUsualNamesOfAnAppsPeopleHaveOneSpelling(t *testing.T) {
+	for name, want := range map[string]bool{
+		"carroll": true, "l.carroll": true, "lewis_carroll-2": true, "7": true, "a" + strings.Repeat("b", 63): true,
+		"carroll.": false, ".carroll": false, "lewis__carroll": false, "lewis._carroll": false, "Carroll": false, "c@rroll": false, "càrroll": false, "": false, "a" + strings.Repeat("b", 64): false,
+	} {
+		if got := usualNames.MatchString(name); got != want {
+			t.Errorf("%q: %t, want %t", name, got, want)
 		}
 	}
 }

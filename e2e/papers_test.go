@@ -17,6 +17,7 @@ func TestTheConfigurationsOfThePapersWorkAsTheyStand(t *testing.T) {
 		"config.example.yaml": harness.Read(t, "config.example.yaml"),
 		"README.md":           harness.FirstYAML(t, harness.Read(t, "README.md")),
 		"docs/forward-auth":   harness.FirstYAML(t, harness.Read(t, "docs/forward-auth/README.md")),
+		"docs/app-passwords":  harness.FirstYAML(t, harness.Read(t, "docs/app-passwords.md")),
 		"docs/upstreams.md":   strings.Replace(harness.FirstYAML(t, harness.Read(t, "docs/upstreams.md")), "/etc/sallyport/internal-ca.pem", authorityFile(t), 1),
 	} {
 		t.Run(name, func(t *testing.T) {

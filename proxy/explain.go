@@ -66,6 +66,9 @@ func (g *Gateway) Explain(r *http.Request, id *session.Identity) Explanation {
 	p.rewrite(&httputil.ProxyRequest{In: r, Out: out})
 	e.URL, e.Header = out.URL, out.Header
 	e.Header.Set("Host", out.Host)
+	if e.Header[headerAssertion] != nil {
+		e.Header.Set(headerAssertion, "(signed)")
+	}
 	e.SignsOut = id != nil && v.signsOut(r)
 	return e
 }

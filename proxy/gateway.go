@@ -46,6 +46,9 @@ type Options struct {
 	// the browser. It is called when an app has answered at its SignOutPath. nil: no upstream may have one.
 	SignOut func(*http.Request) ([]string, error)
 
+	// Assert signs who asks for an upstream, in a form that stands in a header. Needed where an upstream has Assertion.
+	Assert func(id *session.Identity, upstream string) (string, error)
+
 	Answers Answers
 	Log     *slog.Logger
 }
@@ -103,6 +106,9 @@ func New(o Options) (*Gateway, error) {
 	}
 	if o.Guard.Script == "" && slices.ContainsFunc(o.Upstreams, func(u Upstream) bool { return u.SessionGuard }) {
 		return nil, errors.New("proxy: an upstream has SessionGuard, and there is no Guard")
+	}
+	if o.Assert == nil && slices.ContainsFunc(o.Upstreams, func(u Upstream) bool { return u.Assertion }) {
+		return nil, errors.New("proxy: an upstream has Assertion, and there is no Assert")
 	}
 	g := &Gateway{authPath: authPath, cookies: slices.Clone(o.CookieNames), options: o, transports: map[wire]*http.Transport{}}
 	if g.table, err = newTable(o.Upstreams); err != nil {

@@ -213,12 +213,14 @@ func (p *passage) lost(domain string) bool {
 	return (covers(own) || isLoopback(domain) && isLoopback(own)) && !covers(p.origin.host.host)
 }
 
-// homeFolder is homePath for a cookie's path, where the folder itself is written without a slash.
+// homeFolder is homePath for a cookie's path, where the folder itself is written without a slash, unless the app has
+// written it: its scripts can change only a cookie whose path they know to the letter (RFC 6265 section 5.3).
 func (rt *route) homeFolder(p string) string {
-	if to := rt.homePath(p); to != rt.escapedPrefix+"/" || rt.escapedPrefix == "" {
-		return to
+	to := rt.homePath(p)
+	if to != p && rt.escapedPrefix != "" && to == rt.escapedPrefix+"/" {
+		return rt.escapedPrefix
 	}
-	return rt.escapedPrefix
+	return to
 }
 
 // escapedFolder is a decoded folder as it stands in a URL.

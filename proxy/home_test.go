@@ -141,6 +141,8 @@ func TestACookieOfTheAppIsOneThatTheBrowserKeeps(t *testing.T) {
 		{"the folder of a base path", atBase, "a=b; Path=/base", "a=b; Path=/wiki; Secure"},
 		{"another folder than the base path", atBase, "a=b; Path=/other", "a=b; Path=/other; Secure"},
 		{"no folder to add", keepPath, "a=b; Path=/", "a=b; Path=/; Secure"},
+		{"for the folder as the app's own scripts know it", keepPath, "a=b; Path=/wiki/", "a=b; Path=/wiki/; Secure"},
+		{"for the folder that the app has heard of", nil, "a=b; Path=/wiki/", "a=b; Path=/wiki/; Secure"},
 		{"nothing differs", plainKeepBoth, "a=b; Path=/; HttpOnly; SameSite=Strict", "a=b; Path=/; HttpOnly; SameSite=Strict"},
 	}
 	for _, c := range cases {

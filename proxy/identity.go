@@ -14,6 +14,8 @@ const (
 	headerName   = "Remote-Name"
 	headerGroups = "Remote-Groups"
 	headerXUser  = "X-Forwarded-User"
+
+	headerAssertion = "X-Sallyport-Assertion" // the same, signed
 )
 
 // headerKind says why a client's header is not passed on.
@@ -29,7 +31,8 @@ const (
 // headerKinds is by folded name. Names that begin with x-forwarded are the gateway's own beside these.
 var headerKinds = map[string]headerKind{
 	"remote-user": gatewaysOwn, "remote-email": gatewaysOwn, "remote-name": gatewaysOwn, "remote-groups": gatewaysOwn,
-	"forwarded": gatewaysOwn, "proxy": gatewaysOwn, // Proxy: becomes HTTP_PROXY in a CGI environment (httpoxy)
+	"x-sallyport-assertion": gatewaysOwn,
+	"forwarded":             gatewaysOwn, "proxy": gatewaysOwn, // Proxy: becomes HTTP_PROXY in a CGI environment (httpoxy)
 	"x-original-url": gatewaysOwn, "x-original-uri": gatewaysOwn, "x-original-host": gatewaysOwn, "x-original-method": gatewaysOwn,
 	"x-original-forwarded-for": gatewaysOwn, "x-rewrite-url": gatewaysOwn, "x-host": gatewaysOwn,
 	"x-real-ip": gatewaysOwn, "x-client-ip": gatewaysOwn, "x-cluster-client-ip": gatewaysOwn, "true-client-ip": gatewaysOwn,
@@ -96,6 +99,20 @@ func setIdentity(h http.Header, id *session.Identity, upstream string) {
 	h[headerEmail] = []string{headerValue(id.Email)}
 	h[headerName] = []string{headerValue(id.Name)}
 	h[headerGroups] = []string{groupList(id.Groups)}
+}
+
+// assertion gives the signed form of the identity headers for a route that has it, and nothing for others. Where it
+// cannot be made it is empty too, so that an app which asks for it takes nobody for anybody.
+func (g *Gateway) assertion(id *session.Identity, rt *route) string {
+	if !rt.assertion || id == nil || id.Subject == "" {
+		return ""
+	}
+	token, err := g.options.Assert(id, rt.name)
+	if err != nil {
+		g.options.Log.Error("no assertion can be made", "upstream", rt.name, "cause", err)
+		return ""
+	}
+	return token
 }
 
 // groupList leaves out a group that would read as two. The directory refuses such names; this is the second door.

@@ -34,7 +34,8 @@ type Upstream struct {
 	// that the query must hold among others. Empty: nowhere.
 	SignOutPath string
 
-	SignIn AppSignIn // nil: people are not signed in to the app
+	SignIn    AppSignIn // nil: people are not signed in to the app
+	Assertion bool      // it gets what [Options.Assert] makes
 }
 
 // Forwarding is how requests are carried to an upstream, and answers back. The zero value passes both on as they
@@ -89,6 +90,7 @@ type route struct {
 	signOut        *signOut
 	signIn         AppSignIn
 	credentials    []string // the headers of signIn, folded
+	assertion      bool
 }
 
 func newRoute(u Upstream) (*route, error) {
@@ -106,7 +108,7 @@ func newRoute(u Upstream) (*route, error) {
 		}
 	}
 	rt.byPath = rt.prefix != "" || rt.target != nil && rt.target.Path != "" || u.SignOutPath != ""
-	rt.guard = u.SessionGuard
+	rt.guard, rt.assertion = u.SessionGuard, u.Assertion
 	if rt.signOut, err = newSignOut(u.SignOutPath); err != nil {
 		return nil, err
 	}

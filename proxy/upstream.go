@@ -168,6 +168,9 @@ func (p *passage) rewrite(pr *httputil.ProxyRequest) {
 	}
 	if p.id != nil {
 		setIdentity(out.Header, p.id, rt.name)
+		if rt.assertion {
+			out.Header[headerAssertion] = []string{g.assertion(p.id, rt)}
+		}
 	}
 	p.setCredentials(out)
 }

@@ -91,7 +91,7 @@ func (a App) within(u *url.URL) (*url.URL, bool) {
 		}
 		u = home
 	}
-	if !a.isOrigin(u) || u.User != nil || u.Opaque != "" {
+	if !a.isOrigin(u) || u.User != nil {
 		return nil, false
 	}
 	inside := *u

@@ -39,7 +39,6 @@ func (b *Basic) SignIn(ctx context.Context, app App, name, password string) (*Re
 	if a.StatusCode != http.StatusUnauthorized {
 		return nil, x.unclear(a.to, "without a password answered %d and not 401; set probe to a path that the app opens to nobody without a password", a.StatusCode)
 	}
-	x.secret = password
 	credentials := base64.StdEncoding.EncodeToString([]byte(name + ":" + password))
 	if a, err = x.send(ctx, http.MethodGet, to, http.Header{"Authorization": {"Basic " + credentials}}, nil); err != nil {
 		return nil, err

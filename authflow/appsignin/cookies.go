@@ -24,9 +24,9 @@ func readSetCookies(from *url.URL, h http.Header, now time.Time) []setCookie {
 	var all []setCookie
 	for _, line := range h["Set-Cookie"] {
 		pair, rest, _ := strings.Cut(line, ";")
-		name, value, _ := strings.Cut(pair, "=")
+		name, value, named := strings.Cut(pair, "=")
 		c, err := http.ParseSetCookie(name + "=;" + rest)
-		if err != nil {
+		if err != nil || !named {
 			continue
 		}
 		s := setCookie{Cookie: c, line: line}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -78,10 +77,7 @@ func parse(ctx context.Context, page []byte) (*document, error) {
 		}
 		switch kind := r.z.Next(); kind {
 		case html.ErrorToken:
-			if !errors.Is(r.z.Err(), io.EOF) {
-				return nil, errors.New("its markup cannot be read")
-			}
-			r.adopt()
+			r.adopt() // the page is in memory: nothing but its end stops the reading
 			return r.doc, nil
 		case html.StartTagToken, html.SelfClosingTagToken: // the slash means nothing on the elements of HTML
 			r.start(r.z.Token())

@@ -169,7 +169,7 @@ func isHTML(h http.Header) bool {
 func (x *exchange) show(u *url.URL) string {
 	p, _, _ := strings.Cut(u.EscapedPath(), ";")
 	if x.secret != "" && (strings.Contains(u.Path, x.secret) || strings.Contains(p, x.secret)) {
-		return "an address with the password in it"
+		return "an address that is not shown here"
 	}
 	if len(p) > 100 {
 		return p[:100] + "…"

@@ -19,8 +19,8 @@ type Form struct {
 	// Success and Failure say what the app answers to the form. An answer is an acceptance where Success holds and Failure
 	// does not, a refusal the other way round, and otherwise ErrUnclear. Of the one that is zero the default speaks:
 	//
-	//   - Success: a redirect elsewhere in the app than to the login page, or an HTML page with status 2xx and no password
-	//     field; and with either a cookie that is new or has a new value.
+	//   - Success: a redirect in the app to neither the login page, nor below its path, nor back to Page; or an HTML page
+	//     with status 2xx and no password field; and with either a cookie that is new or has a new value.
 	//   - Failure: status 401 or 403, an HTML page (2xx, 400 or 422) with a form that has a password field, or a redirect to
 	//     the login page.
 	//
@@ -53,7 +53,7 @@ func (f *Form) SignIn(ctx context.Context, app App, name, password string) (*Res
 		return nil, err
 	}
 	defer a.Body.Close()
-	return f.judge(ctx, x, a, []*url.URL{start, page.url})
+	return f.judge(ctx, x, a, start, page.url)
 }
 
 // post fills the form in and sends it. The redirect that may come back is not followed.

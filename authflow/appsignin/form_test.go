@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -26,11 +31,22 @@ func TestAFormSignsAPersonIn(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"Origin": "http://wiki.example.com", "Referer": "http://wiki.example.com/login?next=/home", "User-Agent": "Sallyport",
-		"Content-Type": "application/x-www-form-urlencoded", "Cookie": "sid=visitor", "Accept": "text/html,application/xhtml+xml,*/*;q=0.5",
+		"Content-Type": "application/x-www-form-urlencoded", "Cookie": "sid=visitor", "Accept-Encoding": "identity", "Accept": "text/html,application/xhtml+xml,*/*;q=0.5",
 	} {
 		if got := a.sent.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
+	}
+}
+
+func TestThePersonsBrowserIsNamedWhereItIsKnown(t *testing.T) {
+	a := startApp(t).ordinary()
+	a.Header = http.Header{"User-Agent": {"Browser/1"}, "Accept-Language": {"de"}}
+	if _, err := (&Form{Page: "/login"}).SignIn(t.Context(), a.App, "alice", rightPassword); err != nil {
+		t.Error(err)
+	}
+	if a.sent.Get("User-Agent") != "Browser/1" || a.sent.Get("Accept-Language") != "de" || a.sent.Get("Referer") == "" {
+		t.Errorf("sent %v", a.sent)
 	}
 }
 
@@ -58,6 +74,24 @@ func TestThePageMayBeBehindRedirectsOfTheApp(t *testing.T) {
 	}
 	if got := a.sent.Get("Cookie"); got != "lang=en; sid=visitor" && got != "sid=visitor; lang=en" {
 		t.Errorf("sent the cookies %q", got)
+	}
+}
+
+func TestTenRedirectsAreFollowedAndNoMore(t *testing.T) {
+	a := startApp(t).ordinary()
+	a.HandleFunc("GET /hop/{left}", func(w http.ResponseWriter, r *http.Request) {
+		left, _ := strconv.Atoi(r.PathValue("left"))
+		w.Header().Set("Location", "/hop/"+strconv.Itoa(left-1))
+		if left == 1 {
+			w.Header().Set("Location", "/login")
+		}
+		w.WriteHeader(http.StatusFound)
+	})
+	if _, err := (&Form{Page: "/hop/10"}).SignIn(t.Context(), a.App, "alice", rightPassword); err != nil {
+		t.Errorf("10: %v", err)
+	}
+	if _, err := (&Form{Page: "/hop/11"}).SignIn(t.Context(), a.App, "alice", rightPassword); !errors.Is(err, ErrUnclear) {
+		t.Errorf("11: %v", err)
 	}
 }
 
@@ -142,6 +176,17 @@ func TestSomeAppsShowTheirLoginPageWith401(t *testing.T) {
 	}
 }
 
+func TestAPageMayBeTheRoot(t *testing.T) {
+	for _, p := range []string{"", "?a=1", "/", "#top"} {
+		a := startApp(t)
+		a.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { page(w, loginPage) })
+		a.HandleFunc("POST /login", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) })
+		if _, err := (&Form{Page: p}).SignIn(t.Context(), a.App, "alice", "x"); !errors.Is(err, ErrRefused) {
+			t.Errorf("%q: %v", p, err)
+		}
+	}
+}
+
 func TestAPageInTheConfigurationIsAPathOfTheApp(t *testing.T) {
 	a := startApp(t)
 	for _, page := range []string{"//evil.example/", "https://evil.example/", "/%zz", `/\evil.example`, "javascript:x"} {
@@ -185,6 +230,19 @@ func TestAnAppOutOfReachIsNoAnswerAndItsAddressStaysHidden(t *testing.T) {
 				page(w, loginPage)
 			})
 		}, "wiki: the app is out of reach: GET /login: the connection broke, or the answer is not HTTP"},
+		"no name": {func(a *fakeApp) {
+			a.Transport = failing(&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "127.0.0.1.inner"}})
+		}, "wiki: the app is out of reach: GET /login: its host name cannot be resolved"},
+		"not trusted": {func(a *fakeApp) {
+			server := httptest.NewUnstartedServer(a)
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			server.StartTLS()
+			t.Cleanup(server.Close)
+			a.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+				r.URL.Scheme, r.URL.Host = "https", server.Listener.Addr().String()
+				return http.DefaultTransport.RoundTrip(r)
+			})
+		}, "wiki: the app is out of reach: GET /login: its certificate is not trusted"},
 		"hangs up at the form": {func(a *fakeApp) {
 			a.withForm(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 		}, "wiki: the app is out of reach: POST /login: the connection broke, or the answer is not HTTP"},
@@ -199,6 +257,10 @@ func TestAnAppOutOfReachIsNoAnswerAndItsAddressStaysHidden(t *testing.T) {
 			isClean(t, err)
 		})
 	}
+}
+
+func failing(err error) http.RoundTripper {
+	return roundTrip(func(*http.Request) (*http.Response, error) { return nil, err })
 }
 
 func TestASignInEndsAfterTenSecondsAndWithItsCaller(t *testing.T) {

@@ -42,18 +42,21 @@ type place int
 
 const (
 	elsewhere place = iota
-	nearLogin       // to the login page's path, without all of its query
+	nearLogin       // to where a login page may be
 	toLogin
 )
 
 // judge reads the answer to a form and says what it means.
-func (f *Form) judge(ctx context.Context, x *exchange, a *answer, login []*url.URL) (*Result, error) {
+func (f *Form) judge(ctx context.Context, x *exchange, a *answer, start, login *url.URL) (*Result, error) {
 	if a.StatusCode == http.StatusTooManyRequests || a.StatusCode >= 500 {
 		return nil, x.unclear(a.to, "answered %d", a.StatusCode)
 	}
-	s, err := f.look(ctx, x, a, login)
+	s, err := f.look(ctx, x, a)
 	if err != nil {
 		return nil, err
+	}
+	if s.location != nil {
+		s.back = backTo(start, login, s.location)
 	}
 	success, failure := s.accepted(), s.refused()
 	if !f.Success.isZero() {
@@ -74,11 +77,11 @@ func (f *Form) judge(ctx context.Context, x *exchange, a *answer, login []*url.U
 }
 
 // look reads from an answer what the judgement needs of it.
-func (f *Form) look(ctx context.Context, x *exchange, a *answer, login []*url.URL) (*seen, error) {
+func (f *Form) look(ctx context.Context, x *exchange, a *answer) (*seen, error) {
 	s := &seen{answer: a, redirected: isRedirect(a.StatusCode)}
 	if location := a.Header.Get("Location"); s.redirected && location != "" {
 		if u, inside := x.app.resolve(a.url, location); inside {
-			s.location, s.back = u, backTo(login, u)
+			s.location = u
 		}
 	}
 	s.fresh = slices.ContainsFunc(a.set, func(c setCookie) bool { return c.hasValue() && !slices.ContainsFunc(x.before, c.same) })
@@ -105,24 +108,24 @@ func showsPage(status int) bool {
 	return status/100 == 2 || status == http.StatusBadRequest || status == http.StatusUnprocessableEntity
 }
 
-// backTo says whether a redirect leads back to a login page. Where that is a page by its query (/doku.php?do=login), the
-// same path without it may be any page.
-func backTo(login []*url.URL, to *url.URL) place {
-	best := elsewhere
-	for _, page := range login {
-		if page.Path != to.Path {
-			continue
+// backTo says whether a redirect leads back to the login page. It may do so where the page is one by its query
+// (/doku.php?do=login) and only the path is the same; where it leads to a path below; and where it leads to the start, from
+// which the way to the login page began: somebody who is signed in would stay there.
+func backTo(start, login, to *url.URL) place {
+	folder := func(u *url.URL) string { return strings.TrimSuffix(u.Path, "/") + "/" }
+	switch page := folder(login); {
+	case folder(to) == page:
+		query := to.Query()
+		for name, values := range login.Query() {
+			if !slices.Equal(query[name], values) {
+				return nearLogin
+			}
 		}
-		best = max(best, nearLogin)
-		query, all := to.Query(), true
-		for name, values := range page.Query() {
-			all = all && slices.Equal(query[name], values)
-		}
-		if all {
-			return toLogin
-		}
+		return toLogin
+	case page != "/" && strings.HasPrefix(to.Path, page), folder(to) == folder(start):
+		return nearLogin
 	}
-	return best
+	return elsewhere
 }
 
 func (s *seen) accepted() bool {

@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 )
@@ -29,7 +28,7 @@ func (s SignedOut) Holds(r *http.Request, res *http.Response) bool {
 	if location := res.Header.Get("Location"); a.redirected && location != "" {
 		if u, inside := app.resolve(r.URL, location); inside {
 			a.location = u
-			if page, err := r.URL.Parse(s.Page); err == nil && backTo([]*url.URL{page}, u) == toLogin {
+			if page, err := r.URL.Parse(s.Page); err == nil && backTo(page, page, u) == toLogin {
 				return true
 			}
 		}

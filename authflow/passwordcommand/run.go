@@ -30,7 +30,7 @@ type answer struct {
 }
 
 // run runs the program until it ends, the time is up or ctx ends, and keeps that much of its standard error. When it
-// returns, the program and all in its process group have ended.
+// returns, the program has ended, and all that is left of its process group has been killed.
 func (c *Command) run(ctx context.Context, input string, keep int64) answer {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("killed, since it took longer than %s", c.timeout))
 	defer cancel()
@@ -50,7 +50,6 @@ func (c *Command) run(ctx context.Context, input string, keep int64) answer {
 	cmd.Stdin, cmd.Stderr = stdin, stderr
 	cmd.Env, cmd.Dir = environment, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return killGroup(cmd.Process.Pid) }
 	err = cmd.Start()
 	stderr.Close()
 	if err != nil {
@@ -58,8 +57,8 @@ func (c *Command) run(ctx context.Context, input string, keep int64) answer {
 	}
 	heard := make(chan []byte, 1)
 	go func() { heard <- head(said, keep) }()
-	err = cmd.Wait()
-	// Gone already where nothing is left of the group. While something is, its number is not given away again.
+	err = cmd.Wait() // also where the program was killed, since ctx ended
+	// What is left of its group. While anything is, the group's number is given to no other.
 	_ = killGroup(cmd.Process.Pid)
 	_ = said.SetReadDeadline(time.Now().Add(grace))
 	if ctx.Err() != nil {

@@ -34,6 +34,8 @@ type Options struct {
 	KeepPost  int64    // the longest form post that is kept over a sign-in, in bytes; 0: none is
 	// AppCookies are expired when somebody signs out at the gateway.
 	AppCookies []AppCookies
+	// KeySet gives the public keys of assertions, as JSON.
+	KeySet func() ([]byte, error)
 	// Apps have a sign-in of their own, or a hint for their people.
 	Apps []*App
 	// ClientAddr says where a request came from, trusted proxies taken into account.
@@ -107,6 +109,8 @@ func (s *Server) routeTable() map[string]methods {
 		"/refresh":            {"POST": s.api(s.apiRefresh)},
 		"/change-password":    {"POST": s.api(s.apiChangePassword)},
 		"/healthz":            {"GET": s.healthz},
+
+		"/.well-known/jwks.json": {"GET": s.keySet},
 	}
 }
 
@@ -182,6 +186,19 @@ func (s *Server) guard(w http.ResponseWriter) {
 	if s.PublicURL.Scheme == "https" {
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}
+}
+
+// keySet serves the keys with which apps check assertions (RFC 7517). Apps may keep them for a while: the next one is
+// among them long before it signs.
+func (s *Server) keySet(w http.ResponseWriter, r *http.Request) {
+	keys, err := s.KeySet()
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Cache-Control", "public, max-age=3600")
+	w.Header().Set("Content-Type", "application/jwk-set+json")
+	w.Write(keys)
 }
 
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {

@@ -51,13 +51,12 @@ func startApp(t *testing.T, page, heading, port string, run func(a *realApp) *ha
 			}
 		})
 		harness.Eventually(t, "the app serves", func() bool { return a.healthy() || p.Ended() })
-		if p.Taken() {
-			continue
-		}
-		if p.Ended() {
+		switch {
+		case p.Listens(a.Address):
+			return a
+		case p.Ended() && !p.Taken():
 			t.Fatal("the app ended at once")
 		}
-		return a
 	}
 	t.Fatal("the app found no free port in five tries")
 	return nil
@@ -100,16 +99,21 @@ func (a *realApp) arguments() []string {
 	return strings.Fields(words)
 }
 
-// signIn starts the gateway that the section configures, and has alice come to a path of the app's by way of the
-// gateway's pages, with a password and an authenticator.
-func (a *realApp) signIn(b *harness.Browser, host, path string) *harness.Tab {
+// startGateway starts the gateway that the section configures.
+func (a *realApp) startGateway() *harness.Gateway {
 	a.t.Helper()
 	_, upstreams, found := strings.Cut(a.block("yaml"), "upstreams:\n")
 	if !found {
 		a.t.Fatal("the section's YAML has no upstreams")
 	}
-	g := harness.StartGateway(a.t, harness.Settings{Upstreams: upstreams})
-	p := b.Open(a.t, fmt.Sprintf("http://%s:%s", host, harness.Port(a.t, g.Address)))
+	return harness.StartGateway(a.t, harness.Settings{Upstreams: upstreams})
+}
+
+// signIn starts the gateway, and has alice come to a path of the app's by way of its pages, with a password and an
+// authenticator.
+func (a *realApp) signIn(b *harness.Browser, host, path string) *harness.Tab {
+	a.t.Helper()
+	p := b.Open(a.t, fmt.Sprintf("http://%s:%s", host, harness.Port(a.t, a.startGateway().Address)))
 	p.Forgive(a.flaw)
 	p.Visit(path)
 	p.GivePassword("alice", harness.Password)
@@ -120,7 +124,11 @@ func (a *realApp) signIn(b *harness.Browser, host, path string) *harness.Tab {
 // write puts a file into the app's folder.
 func (a *realApp) write(name, content string) {
 	a.t.Helper()
-	if err := os.WriteFile(filepath.Join(a.Dir, name), []byte(content), 0o600); err != nil {
+	path := filepath.Join(a.Dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		a.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		a.t.Fatal(err)
 	}
 }
@@ -172,6 +180,12 @@ func TestTransmissionWorksBehindTheGateway(t *testing.T) {
 			harness.Eventually(t, "the list has come, after the 409", func() bool { return strings.Contains(p.Text("#filter-count"), "0 Transfers") })
 			p.Click("#turtle-button")
 			harness.Eventually(t, "the app has changed a setting", func() bool { return strings.Contains(p.Attribute("#turtle-button", "class"), "selected") })
+			p.Click("#toolbar-open") // the folder in its dialog has come with the settings
+			p.Fill("#torrent_upload_url", "magnet:?xt=urn:btih:"+strings.Repeat("1", 40)+"&dn=sallyport")
+			p.Click("#upload_confirm_button")
+			harness.Eventually(t, "what was added is in the list", func() bool {
+				return strings.Contains(harness.JS[string](p, `document.querySelector("#torrent_list").textContent`), "sallyport")
+			})
 		})
 	}
 }

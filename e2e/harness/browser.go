@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
@@ -28,8 +30,8 @@ type Tab struct {
 	URL string // where the gateway is
 
 	Mu       sync.Mutex
-	forgiven string   // the name of an app's script that has an error of its own; empty: none
-	Troubles []string // script errors, broken security policies, requests to other hosts
+	forgiven []string // the ends of paths of an app's files that have errors of their own
+	Troubles []string // script errors, broken security policies, requests to other hosts, dialogs
 }
 
 func StartBrowser(t *testing.T) *Browser {
@@ -107,9 +109,7 @@ func (p *Tab) listen(event any) {
 	trouble := ""
 	switch e := event.(type) {
 	case *runtime.EventExceptionThrown:
-		if !p.forgives(e.ExceptionDetails.URL) {
-			trouble = "script error: " + e.ExceptionDetails.Text + " in " + e.ExceptionDetails.URL
-		}
+		trouble = "script error: " + e.ExceptionDetails.Text + " in " + e.ExceptionDetails.URL
 	case *log.EventEntryAdded:
 		if strings.Contains(e.Entry.Text, "Content Security Policy") || strings.Contains(e.Entry.Text, "Refused to") {
 			trouble = e.Entry.Text
@@ -118,25 +118,25 @@ func (p *Tab) listen(event any) {
 		if u, err := url.Parse(e.Request.URL); err != nil || (u.Scheme != "data" && u.Scheme != "blob" && "http://"+u.Host != p.URL) {
 			trouble = "a request to " + e.Request.URL
 		}
+	case *page.EventJavascriptDialogOpening: // until somebody answers it, the tab does nothing at all
+		trouble = "a dialog: " + e.Message
 	}
-	if trouble != "" {
-		p.Mu.Lock()
+	p.Mu.Lock()
+	defer p.Mu.Unlock()
+	if trouble != "" && !p.forgives(trouble) {
 		p.Troubles = append(p.Troubles, trouble)
-		p.Mu.Unlock()
 	}
 }
 
-// Forgive lets the errors of an app's script pass.
-func (p *Tab) Forgive(script string) {
+// Forgive lets troubles pass that name one of the files, which are known to be the app's own: "js/main.min.js".
+func (p *Tab) Forgive(files ...string) {
 	p.Mu.Lock()
 	defer p.Mu.Unlock()
-	p.forgiven = script
+	p.forgiven = append(p.forgiven, files...)
 }
 
-func (p *Tab) forgives(script string) bool {
-	p.Mu.Lock()
-	defer p.Mu.Unlock()
-	return p.forgiven != "" && strings.Contains(script, "/"+p.forgiven+"?")
+func (p *Tab) forgives(trouble string) bool {
+	return slices.ContainsFunc(p.forgiven, func(file string) bool { return file != "" && strings.Contains(trouble, "/"+file) })
 }
 
 // patient returns the tab's context with a bound on the next steps.

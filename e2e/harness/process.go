@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -146,6 +148,40 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 		}
 	}
 	t.Fatalf("not within %s: %s", Patience, what)
+}
+
+// Listens says whether it is the program itself that has the port of an address, and not another one. It looks into
+// Linux's list of sockets and into the program's own (proc(5)).
+func (p *Process) Listens(address string) bool {
+	p.t.Helper()
+	sockets, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	number, err := strconv.Atoi(Port(p.t, address))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	const listening = "0A"
+	for line := range strings.Lines(string(sockets)) {
+		if f := strings.Fields(line); len(f) > 9 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", number)) && f[3] == listening && p.holds("socket:["+f[9]+"]") {
+			return true
+		}
+	}
+	return false
+}
+
+// holds says whether the program has a file open.
+func (p *Process) holds(name string) bool {
+	folder := fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid)
+	files, err := os.ReadDir(folder)
+	if err != nil {
+		return false // it has ended
+	}
+	return slices.ContainsFunc(files, func(f os.DirEntry) bool {
+		target, err := os.Readlink(filepath.Join(folder, f.Name()))
+		return err == nil && target == name
+	})
 }
 
 // Taken says whether a program ended because another one had its port.
