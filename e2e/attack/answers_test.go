@@ -13,8 +13,8 @@ import (
 	"sallyport/e2e/harness"
 )
 
-// foreign are spellings of an address elsewhere. HOST is the gateway's own host and port.
-var foreign = []string{
+// astray are spellings of an address elsewhere. HOST is the gateway's own host and port.
+var astray = []string{
 	"https://evil.example/", "http://evil.example", "HTTP://EVIL.example/", "//evil.example/", "///evil.example/", "////evil.example/", `\\evil.example/`, `/\evil.example/`, `\/evil.example/`, `/\/evil.example`, `//\evil.example`,
 	"/\t/evil.example/", "\t//evil.example/", "/\n/evil.example/", "/\r/evil.example", "\x00//evil.example/", " //evil.example/", "\u00a0//evil.example", "\x0b//evil.example", "\u2028//evil.example", "//\u200bevil.example", "\ufeff//evil.example",
 	"http:evil.example", "http:/evil.example", "http:///evil.example", `http:\\evil.example`, `http:\evil.example`, "http:\t//evil.example", "ht\ntp://evil.example", "https:evil.example", "http://\tevil.example",
@@ -95,7 +95,7 @@ func TestT40T41NoSpellingOfAnAddressLeadsAway(t *testing.T) {
 	if to := signedIn.Page("/auth/login?rd=%2Fapp%2Fx").Want(302 + 1).Header.Get("Location"); to != "/app/x" {
 		t.Fatalf("where a person may go they are sent to %q, want /app/x", to)
 	}
-	for _, spelling := range foreign {
+	for _, spelling := range astray {
 		spelling = strings.ReplaceAll(spelling, "HOST", g.Address)
 		rd := url.QueryEscape(spelling)
 		for _, query := range []string{"?rd=" + rd, "?rd=" + url.QueryEscape(rd), "?rd=/app/x&rd=" + rd, "?rd=" + rd + "&rd=/app/x", "?RD=" + rd, "?next=" + rd + "&redirect_uri=" + rd} {
@@ -145,14 +145,14 @@ func TestT40T41WhatIsKeptOverTheStepsLeadsNowhereElse(t *testing.T) {
 	s, p := enter(t), newPerson(t, plain)
 	g := s.one
 	p.enrolled(g)
-	for i, spelling := range foreign {
+	for i, spelling := range astray {
 		spelling = strings.ReplaceAll(spelling, "HOST", g.Address)
 		c := p.browser(g)
 		a := c.Form("/auth/login", "username", p.Name, "password", harness.Password, "rd", spelling)
 		wantHome(t, a.What+" with "+spelling, a.Header, g.Address)
 		challenge := c.Page("/auth/2fa")
 		wantLinksHome(t, challenge, g.Address)
-		if i%(len(foreign)/8) == 0 { // as many as there are recovery codes
+		if i%(len(astray)/8) == 0 { // as many as there are recovery codes
 			a = c.Form("/auth/2fa", "code", p.app.RecoveryCode(), "rd", spelling).Want(303)
 			wantHome(t, a.What+" with "+spelling, a.Header, g.Address)
 		}

@@ -41,8 +41,8 @@ func bulk(t *testing.T, bound int64) *harness.Gateway {
 	return g
 }
 
-// send posts a body of the type to a path, and returns the status; 0: the gateway closed the connection over it.
-func send(t *testing.T, g *harness.Gateway, path, kind string, body io.Reader, more ...string) int {
+// pour posts a body of the type to a path, and returns the status; 0: the gateway closed the connection over it.
+func pour(t *testing.T, g *harness.Gateway, path, kind string, body io.Reader, more ...string) int {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), "POST", g.URL+path, body)
 	if err != nil {
@@ -70,7 +70,7 @@ func TestT49ABodyTooLongIsRefusedBeforeItIsRead(t *testing.T) {
 	for _, path := range []string{"/auth/login", "/auth/2fa", "/auth/2fa/verify", "/auth/2fa/setup", "/auth/refresh", "/auth/logout", "/auth/change-password", "/auth/enroll", "/auth/account/password"} {
 		for _, kind := range []string{"application/json", "application/x-www-form-urlencoded"} {
 			for what, body := range map[string]io.Reader{"of a length": bytes.NewReader(long), "in chunks": io.MultiReader(bytes.NewReader(long))} {
-				if status := send(t, g, path, kind, body); status != 0 && status != 413 && status != 415 && !(path == "/auth/logout" && status < 400) {
+				if status := pour(t, g, path, kind, body); status != 0 && status != 413 && status != 415 && !(path == "/auth/logout" && status < 400) {
 					t.Errorf("%s, %s, 10 MiB %s: %d, want 413", path, kind, what, status)
 				}
 			}
@@ -105,12 +105,12 @@ func TestT49ABodyThatGrowsIsNotUnpacked(t *testing.T) {
 	bomb := gzipBomb(t)
 	for _, coding := range []string{"gzip", "x-gzip", "gzip, gzip", "deflate", "br", "zstd"} {
 		for _, kind := range []string{"application/json", "application/x-www-form-urlencoded"} {
-			if status := send(t, g, "/auth/login", kind, bytes.NewReader(bomb), "Content-Encoding", coding); status == 200 || status >= 500 {
+			if status := pour(t, g, "/auth/login", kind, bytes.NewReader(bomb), "Content-Encoding", coding); status == 200 || status >= 500 {
 				t.Errorf("%s as %s: %d, want a refusal", coding, kind, status)
 			}
 		}
 	}
-	if status := send(t, g, "/public/x", "application/json", bytes.NewReader(bomb), "Content-Encoding", "gzip"); status != 200 {
+	if status := pour(t, g, "/public/x", "application/json", bytes.NewReader(bomb), "Content-Encoding", "gzip"); status != 200 {
 		t.Errorf("for the app, which may unpack it: %d, want 200", status)
 	}
 }
@@ -128,18 +128,18 @@ func TestT49WhatIsDeepOrManyIsRefused(t *testing.T) {
 		"a long number": `{"username":` + strings.Repeat("9", 60000) + "}", "a long exponent": `{"username":1e` + strings.Repeat("9", 60000) + "}", "a long name": `{"` + strings.Repeat("u", 60000) + `":1}`, "one key many times": "{" + strings.Repeat(`"username":"a",`, 4000) + `"x":1}`,
 		"escapes without end": `{"username":"` + strings.Repeat(`\u0000`, 10000) + `","password":"x"}`, "halves of characters": `{"username":"` + strings.Repeat(`\ud800`, 10000) + `"}`,
 	} {
-		if status := send(t, g, "/auth/login", "application/json", strings.NewReader(body)); status != 400 && status != 401 {
+		if status := pour(t, g, "/auth/login", "application/json", strings.NewReader(body)); status != 400 && status != 401 {
 			t.Errorf("%s: %d, want 400 or 401", what, status)
 		}
 	}
 	// Keys that mean nothing here are left alone, however many there are.
-	if status := send(t, g, "/auth/login", "application/json", strings.NewReader("{"+keys.String()+`"x":1}`)); status != 400 && status != 401 {
+	if status := pour(t, g, "/auth/login", "application/json", strings.NewReader("{"+keys.String()+`"x":1}`)); status != 400 && status != 401 {
 		t.Errorf("6,000 keys: %d, want 400 or 401", status)
 	}
 	for what, body := range map[string]string{
 		"60,000 separators": strings.Repeat("&", 60000), "15,000 fields": strings.Repeat("a=b&", 15000), "a name many times": strings.Repeat("username=a&", 5000), "escapes": strings.Repeat("%25", 20000), "broken escapes": strings.Repeat("%", 60000),
 	} {
-		if status := send(t, g, "/auth/login", "application/x-www-form-urlencoded", strings.NewReader(body)); status < 400 || status >= 500 {
+		if status := pour(t, g, "/auth/login", "application/x-www-form-urlencoded", strings.NewReader(body)); status < 400 || status >= 500 {
 			t.Errorf("%s: %d, want 4xx", what, status)
 		}
 	}

@@ -93,6 +93,7 @@ const (
 	plainUsers    = 1200 // u0001, without a group
 	adminUsers    = 60   // a0001, in admins
 	disabledUsers = 10   // d0001
+	accentedUsers = 5    // zoë0001
 )
 
 // everybody is the users file.
@@ -107,6 +108,9 @@ var everybody = sync.OnceValue(func() []harness.User {
 	for i := range disabledUsers {
 		all = append(all, harness.User{Name: fmt.Sprintf("d%04d", i+1), Disabled: true})
 	}
+	for i := range accentedUsers {
+		all = append(all, harness.User{Name: fmt.Sprintf("zoë%04d", i+1)})
+	}
 	return all
 })
 
@@ -115,6 +119,7 @@ const (
 	plain    = "u"
 	admin    = "a"
 	disabled = "d"
+	accented = "zoë"
 )
 
 var given struct {
@@ -148,6 +153,9 @@ func newHost() string {
 	given.hosts++
 	return hostNumber(given.hosts)
 }
+
+// nobody is a name that is in no users file, and that no other test has tried.
+func nobody() string { return "nobody-" + strings.ReplaceAll(newHost(), ".", "-") }
 
 func hostNumber(n int) string { return fmt.Sprintf("127.%d.%d.%d", 1+n/62500, n/250%250, 1+n%250) }
 
