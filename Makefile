@@ -11,7 +11,7 @@ FUZZTIME ?= 20000x
 STATICCHECK_MAIN := $(GO) tool -modfile=tools/go.mod staticcheck
 STATICCHECK_E2E  := $(GO) tool -modfile=../tools/go.mod staticcheck
 
-.PHONY: build test setup lint unit fuzz e2e screenshots
+.PHONY: build test setup lint unit fuzz e2e races screenshots
 .NOTPARALLEL:
 
 build: # the binary, as the Dockerfile builds it
@@ -37,6 +37,9 @@ fuzz: # a short run of every fuzz target
 # -count=1: the gateway is built from the module above, which the test cache of this one does not know.
 e2e: # the built binary from outside: command line, API, proxy, Redis, real Chromium
 	cd e2e && $(GO) test -race -count=1 -timeout=10m ./...
+
+races: # a code against itself a thousand times over two replicas, and 500 sessions at once for a minute
+	cd e2e && $(GO) test -race -count=1 -timeout=30m -run '^Test(T08|T13A|T57)' ./attack -rounds 1000 -sessions 500 -soak 1m
 
 screenshots: setup # every page, light and dark, desktop and phone, into e2e/screenshots
 	cd e2e && $(GO) test -count=1 -run '^TestEveryPage' . -screenshots screenshots

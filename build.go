@@ -96,7 +96,7 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 		return nil, err
 	}
 	g.flow.Policy = g.proxy
-	g.handler = proxy.Front(reserve(cfg.Server.AuthPath, pages, g.proxy))
+	g.handler = proxy.Front(reserve(cfg.Server.AuthPath, pages, g.proxy), secure)
 	return g, nil
 }
 

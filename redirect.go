@@ -32,7 +32,7 @@ func (s *server) redirect() http.Handler {
 	if s.acme != nil && s.redirectListener != nil {
 		handler = s.acme.challenges(handler)
 	}
-	return proxy.Front(handler)
+	return proxy.Front(handler, false)
 }
 
 // newRedirectServer bounds each connection to one short exchange.

@@ -255,7 +255,7 @@ func start(t testing.TB, o Options) string {
 
 func serve(t testing.TB, g *Gateway) string {
 	t.Helper()
-	s := httptest.NewUnstartedServer(Front(g))
+	s := httptest.NewUnstartedServer(Front(g, false))
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	s.Start()
 	t.Cleanup(s.Close)

@@ -38,7 +38,7 @@ func startAuthz(t *testing.T, change func(*Options)) string {
 	if change != nil {
 		change(&o)
 	}
-	s := httptest.NewServer(Front(http.HandlerFunc(newGateway(t, o).ForwardAuth)))
+	s := httptest.NewServer(Front(http.HandlerFunc(newGateway(t, o).ForwardAuth), false))
 	t.Cleanup(s.Close)
 	return s.Listener.Addr().String()
 }

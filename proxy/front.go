@@ -11,14 +11,15 @@ const forwardedMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 // Front refuses what no handler behind it should see: CONNECT, TRACE and TRACK (405), and with 400 methods that are
 // not upper-case tokens, a missing or malformed host, targets without a path, with user information or a fragment,
 // control characters, and doubled credentials. It closes the connection with each refusal, because what follows on
-// it may belong to the refused request's body (CVE-2026-56866).
-func Front(next http.Handler) http.Handler {
+// it may belong to the refused request's body (CVE-2026-56866). secure says that browsers reach the gateway over https: a
+// refusal then binds them to it as every other answer does (RFC 6797 section 7.1).
+func Front(next http.Handler, secure bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status, words := inspect(r)
 		h := w.Header()
-		if len(r.TransferEncoding) > 0 {
-			// A chunked body may have come with a Content-Length too, which net/http has taken away by now. What
-			// follows such a body must not be read as a request (RFC 9112 section 6.1).
+		if len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
+			// A chunked body may have come with a Content-Length too, and a request of HTTP/1.0 with a Transfer-Encoding,
+			// which net/http has taken away by now. What follows must not be read as a request (RFC 9112 section 6.1).
 			h.Set("Connection", "close")
 		}
 		if status == 0 {
@@ -29,7 +30,8 @@ func Front(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		h.Set("Referrer-Policy", "same-origin")
-		if r.TLS != nil {
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		if secure || r.TLS != nil {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
 		if status == http.StatusMethodNotAllowed {
@@ -54,6 +56,7 @@ func inspect(r *http.Request) (status int, words string) {
 	absolute := r.URL.Scheme == "http" || r.URL.Scheme == "https"
 	switch {
 	case r.URL.Opaque != "", r.URL.User != nil, r.URL.Scheme != "" && !absolute,
+		absolute && r.URL.Host == "", // an error by RFC 9110 section 4.2.1, and net/http would go by Host
 		!strings.HasPrefix(r.URL.Path, "/") && (!absolute || r.URL.Path != ""),
 		strings.ContainsFunc(r.RequestURI, func(c rune) bool { return c <= ' ' || c == 0x7f || c == '#' }):
 		return http.StatusBadRequest, "The address is malformed."

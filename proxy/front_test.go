@@ -33,6 +33,7 @@ func TestWhatNoHandlerShouldSeeIsRefusedAndTheConnectionClosed(t *testing.T) {
 		{"user information in the target", request("GET", "http://a:b@app.example.com/public/x") + hidden, 400},
 		{"a target without a path", request("GET", "mailto:app") + hidden, 400},
 		{"another scheme", request("GET", "ftp://app.example.com/public/x") + hidden, 400},
+		{"an absolute target without a host", request("GET", "http:///public/x") + hidden, 400},
 		{"an asterisk", request("GET", "*") + hidden, 400},
 		{"a fragment", request("GET", "/public/x#/secret") + hidden, 400},
 		{"two kinds of credentials", request("GET", "/public/x", "Authorization: Basic YTpi", "Authorization: Bearer alice-1") + hidden, 400},
@@ -63,6 +64,32 @@ func TestWhatNoHandlerShouldSeeIsRefusedAndTheConnectionClosed(t *testing.T) {
 	}
 }
 
+func TestAfterALengthThatOthersMayReadOtherwiseTheConnectionEnds(t *testing.T) {
+	j := newJournal(t, nil)
+	addr := start(t, options(fixture(j.url)))
+	for _, raw := range []string{
+		request("POST", "/public/x", "Content-Length: 5", "Transfer-Encoding: chunked") + "0\r\n\r\n",
+		strings.Replace(request("POST", "/public/x", "Connection: keep-alive", "Content-Length: 5", "Transfer-Encoding: chunked"), "1.1", "1.0", 1) + "0\r\n\r\n",
+	} {
+		conn := dial(t, addr)
+		io.WriteString(conn, raw+request("GET", "/public/hidden"))
+		br := bufio.NewReader(conn)
+		res, err := http.ReadResponse(br, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, res.Body)
+		if rest, _ := io.ReadAll(br); len(rest) != 0 {
+			t.Errorf("%.30q: what followed was answered: %q", raw, rest)
+		}
+	}
+	for _, r := range j.all() {
+		if r.path() != "/public/x" {
+			t.Errorf("the upstream saw %s", r.path())
+		}
+	}
+}
+
 func TestAnEarlyRefusalIsPlainTextThatNobodyKeepsAndThatRunsNothing(t *testing.T) {
 	j := newJournal(t, nil)
 	addr := start(t, options(fixture(j.url)))
@@ -84,6 +111,9 @@ func TestAnEarlyRefusalIsPlainTextThatNobodyKeepsAndThatRunsNothing(t *testing.T
 			"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 			"Referrer-Policy":         "same-origin",
 			"Set-Cookie":              "",
+
+			"Cross-Origin-Opener-Policy": "same-origin",
+			"Strict-Transport-Security":  "",
 		} {
 			if got := res.Header.Get(header); got != want {
 				t.Errorf("%.40q: %s is %q, want %q", raw, header, got, want)

@@ -133,7 +133,7 @@ func TestTrailersThatWouldSpeakForTheGatewayNeverReachAnUpstream(t *testing.T) {
 
 func TestIdentityHeadersSentByHTTP2NeverReachAnUpstream(t *testing.T) {
 	j := newJournal(t, nil)
-	s := httptest.NewUnstartedServer(Front(newGateway(t, options(fixture(j.url)))))
+	s := httptest.NewUnstartedServer(Front(newGateway(t, options(fixture(j.url))), false))
 	s.EnableHTTP2 = true
 	s.StartTLS()
 	t.Cleanup(s.Close)

@@ -71,8 +71,11 @@ func foreignOrigin(r *http.Request, here *origin) bool {
 		return false // not a browser
 	}
 	u, err := url.Parse(values[0])
-	if err != nil || len(values) > 1 || u.Scheme != "http" && u.Scheme != "https" {
+	if err != nil || len(values) > 1 || u.Scheme != "http" && u.Scheme != "https" || u.Scheme+"://"+u.Host != values[0] {
 		return true
+	}
+	if here.secure && u.Scheme == "http" {
+		return true // whoever sits on the way can write a page that comes by http
 	}
 	there, ok := parseAuthority(u.Host)
 	if !ok || there.host != here.host.host {

@@ -25,7 +25,7 @@ type likeness int
 
 const (
 	unlike likeness = iota
-	alike           // only where letter case, Unicode compatibility forms, final dots or a final slash are overlooked
+	alike           // only where what fold makes one is overlooked: letter case, invisible characters, a final slash …
 	same
 )
 
@@ -128,8 +128,8 @@ func escapedByte(s string) (byte, bool) {
 }
 
 // fold gives the spelling that a lenient server would take a path for: one letter case, Unicode compatibility
-// forms (NFKC) resolved, dots and spaces at the end of a segment gone as on Windows, no final slash. It refuses
-// a path that, so read, has another structure than the one written.
+// forms (NFKC) resolved, invisible characters gone, dots and spaces at the end of a segment gone as on Windows, no final
+// slash. It refuses a path that, so read, has another structure than the one written.
 func fold(plain string) (string, error) {
 	switch {
 	case !strings.HasPrefix(plain, "/"):
@@ -154,27 +154,45 @@ func fold(plain string) (string, error) {
 	if strings.Contains(folded, "//") || strings.HasSuffix(folded, "/") {
 		return "", errors.New("an empty segment")
 	}
-	if !strings.Contains(folded, "./") && !strings.Contains(folded, " /") && !strings.HasSuffix(folded, ".") && !strings.HasSuffix(folded, " ") {
+	if !strings.Contains(folded, "./") && !strings.Contains(folded, " /") && !strings.HasSuffix(folded, ".") && !strings.HasSuffix(folded, " ") && !strings.ContainsAny(folded, "?#") {
 		return folded, nil
 	}
 	segments := strings.Split(folded, "/")
 	for i, s := range segments[1:] {
-		if s = strings.TrimRight(s, ". "); s == "" {
+		segments[i+1] = strings.TrimRight(s, ". ")
+		if isDots(s) {
 			return "", errors.New("a dot segment")
 		}
-		segments[i+1] = s
 	}
 	return strings.Join(segments, "/"), nil
+}
+
+// isDots says whether nothing but dots and spaces stands in a segment, or before a ? or # that was encoded and that a
+// server which decodes before it parses takes for the end of the path.
+func isDots(segment string) bool {
+	if i := strings.IndexAny(segment, "?#"); i > 0 {
+		segment = segment[:i]
+	}
+	return strings.Trim(segment, ". ") == ""
 }
 
 // overlookCase goes by way of upper case, because some letters (dotless i, long s) meet others only there.
 func overlookCase(s string) string {
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {
-			return strings.ToLower(strings.ToUpper(norm.NFKC.String(s)))
+			return strings.ToLower(strings.ToUpper(norm.NFKC.String(strings.Map(visible, s))))
 		}
 	}
 	return strings.ToLower(s)
+}
+
+// visible drops characters that show nothing (Default_Ignorable_Code_Point): HFS+ takes a file for the same with and
+// without some of them, as CVE-2014-9390 shows.
+func visible(c rune) rune {
+	if unicode.In(c, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) {
+		return -1
+	}
+	return c
 }
 
 // encodedTwice finds an escape that is left after decoding, %2e or Microsoft's %u002e.

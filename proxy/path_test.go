@@ -16,6 +16,7 @@ var ambiguous = []string{
 	"/public/%c0%ae%c0%ae/admin/x", "/public/%c0%af", "/public/%ff", "/public/%ed%a0%80", "//admin/x", "/public//admin/x", "/public/x//", "/./admin/x", "/public/./x", "/public/.", "/public/..",
 	"/public/%2e", "/admin%2fx", "/public%2f..%2fadmin", "/public/%EF%BC%8Fadmin", "/public/%EF%BC%8E%EF%BC%8E/admin/x", "/public/%E2%80%A5/admin", "/public/%E2%88%95admin", "/public/%EF%BC%BCadmin",
 	"/public/%EF%BC%9B/x", "/public/%CD%BE/x", "/public/%EF%BC%852e", "/public/.../x", "/public/..%20/admin", "/public/%20/x", "/public/%C2%85x",
+	"/public/..%E2%80%8B/admin/x", "/public/.%E2%81%A0./admin/x", "/public/%EF%B8%8F/x", "/public/..%23", "/public/..%3fx/y", "/public/%2e%23/x",
 }
 
 func TestAPathThatServersReadInDifferentWaysIsRefused(t *testing.T) {
@@ -53,6 +54,8 @@ func TestWhatIsJudgedIsWhatIsForwarded(t *testing.T) {
 		{"/%61dmin/x", ""},
 		{"/Admin/x", ""},
 		{"/admin", ""},
+		{"/adm%E2%80%8Din/x", ""},
+		{"/public/a%E2%80%8Db", "/public/a%E2%80%8Db"},
 		{"/publi%63/../admin", ""},
 		{"/publicx", ""},
 		{"/secret/x%3f/public/", ""},

@@ -59,7 +59,7 @@ func TestGRPCPassesBothWaysMessageByMessage(t *testing.T) {
 		w.Header().Set(http.TrailerPrefix+"Grpc-Message", "fine")
 		w.Header().Set(http.TrailerPrefix+"Set-Cookie", "sallyport=stolen")
 	}))
-	gateway := unencrypted(t, Front(newGateway(t, options(whole(mustURL(t, "h2c://"+backend), OneFactor)))))
+	gateway := unencrypted(t, Front(newGateway(t, options(whole(mustURL(t, "h2c://"+backend), OneFactor))), false))
 	body, send := io.Pipe()
 	t.Cleanup(func() { send.Close() })
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -165,7 +165,7 @@ func TestHarmlessTrailersPassAndOthersDoNot(t *testing.T) {
 	for _, name := range append(names, "X-Unannounced") {
 		trailer.WriteString(name + ": mallory\r\n")
 	}
-	raw := request("POST", "/x", "Transfer-Encoding: chunked", "Trailer: "+strings.Join(names, ", "), "Trailer: X-Never-Sent") + "2\r\nhi\r\n0\r\n" + trailer.String() + "\r\n"
+	raw := request("POST", "/x", "Transfer-Encoding: chunked", "Trailer: "+strings.Join(names, ", "), "Trailer: X-Never-Sent,, no token, (none)") + "2\r\nhi\r\n0\r\n" + trailer.String() + "\r\n"
 	res, _ := send(t, start(t, options(behind(j.url, Forwarding{}))), raw)
 	if res.StatusCode != 200 {
 		t.Fatalf("got %s", describe(res))

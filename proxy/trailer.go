@@ -52,6 +52,16 @@ var headersOnlyFamilies = []string{"accept-", "access-control-", "content-", "if
 func passesAsTrailer(name string) bool {
 	var buf [longestFolded]byte
 	folded := string(appendFolded(buf[:0], name))
-	return kindOf(name) == passed && !slices.Contains(headersOnly, folded) &&
+	return isToken(name) && kindOf(name) == passed && !slices.Contains(headersOnly, folded) &&
 		!slices.ContainsFunc(headersOnlyFamilies, func(family string) bool { return strings.HasPrefix(folded, family) })
+}
+
+// isToken says whether a name is one that a field can have (RFC 9110 section 5.6.2).
+func isToken(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return name != ""
 }

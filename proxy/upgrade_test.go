@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -97,6 +98,8 @@ func TestAWebSocketNeedsASessionAndAPageOfItsOwnOrigin(t *testing.T) {
 		{"an opaque origin", "app.example.com", []string{aliceOne, "Origin: null"}, 403},
 		{"an empty origin", "app.example.com", []string{aliceOne, "Origin: "}, 403},
 		{"two origins", "app.example.com", []string{aliceOne, "Origin: http://app.example.com", "Origin: http://evil.example"}, 403},
+		{"a path behind the origin", "app.example.com", []string{aliceOne, "Origin: http://app.example.com/"}, 403},
+		{"an origin and another", "app.example.com", []string{aliceOne, "Origin: http://app.example.com http://evil.example"}, 403},
 		{"user information", "app.example.com", []string{aliceOne, "Origin: http://app.example.com@evil.example"}, 403},
 		{"another scheme", "app.example.com", []string{aliceOne, "Origin: chrome-extension://app.example.com"}, 403},
 		{"a bearer token, which no browser sends by itself", "app.example.com", []string{"Authorization: Bearer alice-1", "Origin: http://evil.example"}, 101},
@@ -113,6 +116,18 @@ func TestAWebSocketNeedsASessionAndAPageOfItsOwnOrigin(t *testing.T) {
 				j.empty(t)
 			}
 		})
+	}
+}
+
+func TestAPageThatCameByHTTPOpensNoWebSocketOfHTTPS(t *testing.T) {
+	for origin, want := range map[string]int{"https://app.example.com": 101, "http://app.example.com": 403, "http://app.example.com:443": 403} {
+		j := newJournal(t, echo)
+		o := options(fixture(j.url))
+		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+		_, _, res := open(t, start(t, o), webSocket("/app/ws", aliceOne, "X-Forwarded-Proto: https", "Origin: "+origin))
+		if res.StatusCode != want {
+			t.Errorf("a page of %s: got %s, want %d", origin, describe(res), want)
+		}
 	}
 }
 

@@ -129,6 +129,40 @@ func TestAShortIdleTimeoutEndsAfterTheLastRequestAndNotTheFirst(t *testing.T) {
 	}
 }
 
+func TestAClockThatJumpsLetsNoSessionLiveLonger(t *testing.T) {
+	k, c := keeper(t)
+	token, started := begin(t, k, nil)
+	c.pass(30 * time.Minute)
+	if _, err := k.Lookup(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	c.pass(-90 * time.Second) // set back: used meanwhile, and no end moves on
+	s, err := k.Lookup(t.Context(), token)
+	if err != nil || s.EndsAt != started.EndsAt || s.SeenAt != started.SeenAt+1800 {
+		t.Fatalf("after the clock was set back: %+v, %v", s, err)
+	}
+	c.pass(61 * time.Minute) // 59.5 min after the last use that was written
+	if _, err := k.Lookup(t.Context(), token); err != nil {
+		t.Fatalf("before the idle end: %v", err)
+	}
+	c.pass(time.Hour) // set forward
+	if _, err := k.Lookup(t.Context(), token); !errors.Is(err, ErrNone) {
+		t.Errorf("after the clock was set forward by an hour: %v", err)
+	}
+	used, fresh := begin(t, k, nil)
+	for range 30 { // in constant use for longer than its life, with a jump each half hour
+		c.pass(31 * time.Minute)
+		c.pass(-90 * time.Second)
+		_, err = k.Lookup(t.Context(), used)
+		if over := k.Now().Unix() >= fresh.EndsAt; over != errors.Is(err, ErrNone) {
+			t.Fatalf("at %d, with its end at %d: %v", k.Now().Unix(), fresh.EndsAt, err)
+		}
+	}
+	if !errors.Is(err, ErrNone) {
+		t.Error("the loop was not longer than the life")
+	}
+}
+
 func TestARevokedSessionIsNotBroughtBackByAUseAtTheSameTime(t *testing.T) {
 	k, c := keeper(t)
 	for range 50 {

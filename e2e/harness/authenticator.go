@@ -19,7 +19,7 @@ import (
 
 // Authenticator is an app on a phone: it knows one secret and never gives the same code twice.
 type Authenticator struct {
-	t        *testing.T
+	t        testing.TB
 	Key      *otp.Key
 	Last     int64    // the step of the last code given
 	Recovery []string // the recovery codes that came with it
@@ -27,7 +27,7 @@ type Authenticator struct {
 
 const step = 30 // seconds, RFC 6238
 
-func NewAuthenticator(t *testing.T, otpauthURL string) *Authenticator {
+func NewAuthenticator(t testing.TB, otpauthURL string) *Authenticator {
 	t.Helper()
 	key, err := otp.NewKeyFromURL(otpauthURL)
 	if err != nil {
@@ -89,7 +89,7 @@ func (a *Authenticator) RecoveryCode() string {
 }
 
 // ReadQR reads the QR code in a PNG picture, as a phone's camera would.
-func ReadQR(t *testing.T, picture []byte) string {
+func ReadQR(t testing.TB, picture []byte) string {
 	t.Helper()
 	img, _, err := image.Decode(bytes.NewReader(picture))
 	if err != nil {
@@ -129,7 +129,7 @@ func ReadQR(t *testing.T, picture []byte) string {
 const margin = 4
 
 // Picture returns the bytes of a data:image/png;base64 URI.
-func Picture(t *testing.T, uri string) []byte {
+func Picture(t testing.TB, uri string) []byte {
 	t.Helper()
 	encoded, ok := strings.CutPrefix(uri, "data:image/png;base64,")
 	if !ok {

@@ -14,7 +14,7 @@ import (
 
 // Client is a program that talks to a gateway: it keeps cookies and follows no redirect.
 type Client struct {
-	T      *testing.T
+	T      testing.TB
 	Base   string
 	Http   *http.Client
 	Header http.Header // sent with every request
@@ -52,7 +52,7 @@ type Fields = map[string]any
 
 // Answer is what came back.
 type Answer struct {
-	T      *testing.T
+	T      testing.TB
 	What   string // "POST /auth/login"
 	Status int
 	Header http.Header

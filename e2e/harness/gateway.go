@@ -18,9 +18,10 @@ import (
 // Password is what every user of the fixtures signs in with.
 const Password = "correct horse battery staple"
 
-// PasswordHash is its hash, made once: by bcrypt, which an existing users file may hold as well as argon2id.
+// PasswordHash is its hash, made once: by bcrypt, which an existing users file may hold as well as argon2id, at the least
+// cost, since with the race detector on a usual one takes a tenth of a second.
 var PasswordHash = sync.OnceValue(func() string {
-	hash, err := bcrypt.GenerateFromPassword([]byte(Password), bcrypt.MinCost+2)
+	hash, err := bcrypt.GenerateFromPassword([]byte(Password), bcrypt.MinCost)
 	if err != nil {
 		panic(err) // the cost is a constant in range
 	}
@@ -50,7 +51,7 @@ type User struct {
 
 // Gateway is a running sallyport.
 type Gateway struct {
-	T       *testing.T
+	T       testing.TB
 	Address string // host:port
 	URL     string // http:// and the address
 	Dir     string // holds config.yaml, users.yaml and the data folder
@@ -75,7 +76,7 @@ upstreams:
 `))
 
 // StartGateway starts a gateway and waits until it serves.
-func StartGateway(t *testing.T, s Settings) *Gateway {
+func StartGateway(t testing.TB, s Settings) *Gateway {
 	t.Helper()
 	for range 5 {
 		g := &Gateway{T: t, Address: FreeAddress(t), Dir: t.TempDir()}
@@ -90,7 +91,7 @@ func StartGateway(t *testing.T, s Settings) *Gateway {
 	return nil
 }
 
-func (s Settings) Configuration(t *testing.T, address string) string {
+func (s Settings) Configuration(t testing.TB, address string) string {
 	t.Helper()
 	var b bytes.Buffer
 	if err := configuration.Execute(&b, struct {
@@ -117,7 +118,7 @@ func UsersFile(users ...User) string {
 }
 
 // Start runs the binary in the gateway's folder and waits until it answers or has found its port taken. The
-// end of the test stops it, and fails the test where it did not end with 0 or had a data race.
+// end of the test stops it, and fails the test where it did not end with 0, had a data race or a panic.
 func (g *Gateway) Start() {
 	g.T.Helper()
 	g.Process = Start(g.T, g.Dir, Binary, "serve", "--config", "config.yaml")
@@ -138,8 +139,10 @@ func (g *Gateway) Stop() {
 	if code := g.Process.Wait(); code != 0 {
 		g.T.Errorf("after SIGTERM the gateway ended with %d, want 0:\n%s", code, g.Log())
 	}
-	if strings.Contains(g.Log(), "DATA RACE") {
-		g.T.Errorf("the race detector spoke:\n%s", g.Log())
+	for _, fault := range []string{"DATA RACE", "a request ended in a panic"} {
+		if strings.Contains(g.Log(), fault) {
+			g.T.Errorf("the gateway says %q:\n%s", fault, g.Log())
+		}
 	}
 }
 

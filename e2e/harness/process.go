@@ -22,7 +22,7 @@ const Patience = 30 * time.Second
 
 // Process is a program under test, with what it has written so far.
 type Process struct {
-	t    *testing.T
+	t    testing.TB
 	cmd  *exec.Cmd
 	Out  LockedBuffer
 	done chan struct{} // closed when it has ended
@@ -30,7 +30,7 @@ type Process struct {
 }
 
 // Start runs a program. The end of the test kills it where it has not ended by then.
-func Start(t *testing.T, dir, name string, args ...string) *Process {
+func Start(t testing.TB, dir, name string, args ...string) *Process {
 	t.Helper()
 	p := &Process{t: t, cmd: exec.Command(name, args...), done: make(chan struct{})}
 	p.cmd.Dir = dir
@@ -119,7 +119,7 @@ func (b *LockedBuffer) String() string {
 }
 
 // FreeAddress returns a loopback address that nothing listens on at this moment.
-func FreeAddress(t *testing.T) string {
+func FreeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -130,7 +130,7 @@ func FreeAddress(t *testing.T) string {
 }
 
 // Port returns the port of a host:port.
-func Port(t *testing.T, address string) string {
+func Port(t testing.TB, address string) string {
 	t.Helper()
 	_, p, err := net.SplitHostPort(address)
 	if err != nil {
@@ -143,7 +143,7 @@ func Port(t *testing.T, address string) string {
 }
 
 // Eventually asks until the condition holds, and fails the test where it does not in good time.
-func Eventually(t *testing.T, what string, holds func() bool) {
+func Eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(Patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if holds() {

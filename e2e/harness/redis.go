@@ -9,13 +9,13 @@ import (
 
 // Redis is a redis-server of the test's own, which keeps its data over a stop and a start.
 type Redis struct {
-	t       *testing.T
+	t       testing.TB
 	Address string
 	Dir     string
 	process *Process
 }
 
-func StartRedis(t *testing.T) *Redis {
+func StartRedis(t testing.TB) *Redis {
 	t.Helper()
 	for range 5 {
 		r := &Redis{t: t, Address: FreeAddress(t), Dir: t.TempDir()}
