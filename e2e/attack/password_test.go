@@ -157,6 +157,8 @@ func TestT46ABodyThatTwoParsersReadDifferentlyIsRefused(t *testing.T) {
 		"a key twice, once escaped":   `{"username":"` + other.Name + `","\u0075sername":"` + p.Name + `",` + good + `}`,
 		"in two letter cases":         `{"username":"` + other.Name + `","Username":"` + p.Name + `",` + good + `}`,
 		"in another letter case":      `{"USERNAME":"` + p.Name + `",` + good + `}`,
+		"another key in capitals":     `{"username":"` + p.Name + `","REMEMBER":true,` + good + `}`,
+		"the other name in capitals":  `{"username":"` + p.Name + `","EMAIL":"` + other.email() + `",` + good + `}`,
 		"a letter that folds to k, s": `{"u\u017fername":"` + p.Name + `",` + good + `}`,
 		"two names":                   `{"username":"` + other.Name + `","email":"` + p.email() + `",` + good + `}`,
 		"the password twice":          `{"username":"` + p.Name + `","password":"x",` + good + `}`,
