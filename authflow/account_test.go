@@ -230,7 +230,7 @@ func TestAStepUpGivesANewTokenAndKeepsTheEnd(t *testing.T) {
 		t.Errorf("a browser without the session: %v", err)
 	}
 	client := here
-	client.Session = cur.Session
+	client.Session, client.Token = cur.Session, out.Token
 	asked, _ = f.ChallengeSession(t.Context(), cur, "/auth/account")
 	f.pass(time.Minute)
 	proof = Proof{TOTP: f.code(secret, 0)}
@@ -244,6 +244,25 @@ func TestAStepUpGivesANewTokenAndKeepsTheEnd(t *testing.T) {
 	if after.Session.EndsAt != cur.Session.EndsAt || !after.Session.FreshWithin(time.Minute, f.clock()) || done.Return != "/auth/account" {
 		t.Errorf("raised to %+v", after.Session)
 	}
+}
+
+func TestAStepUpRaisesTheSessionThatAskedForItAndNoOther(t *testing.T) {
+	f := newFixture(t, true)
+	secret, out := f.enrolled("alice")
+	cur := f.current(out)
+	asked, err := f.ChallengeSession(t.Context(), cur, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, bobs := f.enrolled("bob")
+	client := here
+	client.Session = f.current(bobs).Session
+	_, err = f.SecondFactor(t.Context(), asked.Challenge, Proof{TOTP: f.code(secret, 0)}, client)
+	f.wants(err, ErrNoChallenge, "alice's code in bob's browser")
+	if who := f.current(bobs).User.Username; who != "bob" {
+		t.Errorf("bob's session is now %s's", who)
+	}
+	f.current(out)
 }
 
 func TestAStepUpDoesNotBringBackASessionThatWasEndedMeanwhile(t *testing.T) {
