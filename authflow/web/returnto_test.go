@@ -33,7 +33,7 @@ func TestAReturnLeadsToThisGatewaysHostsAlone(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
-		"", "x", "?x", "#x", "//evil.example", "///evil.example", "/\\evil.example", "\\\\evil.example", "/\t/evil.example", "\t//evil.example", " /x", "/x ",
+		"", "x", "?x", "#x", `/%2fevil.example/"`, "/%2Fevil.example/{}", "/%2fevil.example/é", "//evil.example", "///evil.example", "/\\evil.example", "\\\\evil.example", "/\t/evil.example", "\t//evil.example", " /x", "/x ",
 		"https://evil.example/", "https://wiki.example.com.evil.example/", "https://wiki.example.com@evil.example/", "https://evil.example#wiki.example.com",
 		"https://evil.example?wiki.example.com", "https://evil.example\\@wiki.example.com/", "http://wiki.example.com/", "http://auth.example.com/",
 		"https://wiki.example.com:8443/", "https://shop.example.com/", "https://here.example.com/", "https:/evil.example", "https:evil.example", "https:///evil.example",
@@ -97,6 +97,9 @@ func FuzzReturnTo(f *testing.F) {
 		}
 		if to, ok := browse(location, "here.example.com"); !ok || !slices.Contains(own, to) {
 			t.Fatalf("%q was allowed as %q and leads to %+v (%t)", raw, location, to, ok)
+		}
+		if again := s.returnTo(r, location); again != location {
+			t.Fatalf("%q was allowed as %q, which itself is read as %q", raw, location, again)
 		}
 	})
 }
