@@ -3,7 +3,7 @@
 #   docker build -t sallyport .
 #   docker run -p 8080:8080 -v sallyport:/data -v ./config.yaml:/etc/sallyport/config.yaml:ro sallyport
 #
-# In config.yaml: server.listen: 0.0.0.0:8080 and data_dir: /data.
+# In config.yaml: server.listen: 0.0.0.0:8080 and data_dir: /data. For https see docs/tls.md.
 
 FROM golang:1.27.4 AS build
 WORKDIR /src

@@ -30,7 +30,7 @@ lint:
 	cd tools && $(GO) vet ./... && $(GO) tool staticcheck ./...
 
 verify: # what was downloaded is what go.sum says
-	for module in . e2e e2e/caddy tools; do (cd $$module && $(GO) mod verify) || exit 1; done
+	for module in . e2e e2e/caddy e2e/pebble tools; do (cd $$module && $(GO) mod verify) || exit 1; done
 
 vuln: # known vulnerabilities in what the gateway calls; where the database cannot be reached that is said
 	GO=$(GO) tools/vuln

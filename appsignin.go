@@ -202,7 +202,11 @@ func (a *apps) fillIn(app *web.App, u *config.Upstream) error {
 		if source := a.sourceOf(u); source != nil && source.SignIn.Basic != nil {
 			checker := a.checker(source.App, methodOf(source.SignIn))
 			app.Verify = func(r *http.Request, name, password string) (bool, error) {
-				return checker.Check(a.visitorOf(r).in(r.Context()), name, password)
+				_, err := checker.SignIn(a.visitorOf(r).in(r.Context()), name, password)
+				if err = inFlowTerms(err); errors.Is(err, authflow.ErrInvalidCredentials) {
+					return false, nil
+				}
+				return err == nil, err
 			}
 		}
 	default:
@@ -243,14 +247,22 @@ func (a *apps) otherAccounts(app *web.App, b *config.AppAccount) error {
 func (a *apps) signIn(upstream string, checker *appsignin.Checker) func(r *http.Request, name, password string) ([]string, error) {
 	return func(r *http.Request, name, password string) ([]string, error) {
 		result, err := checker.SignIn(a.visitorOf(r).in(r.Context()), name, password)
-		if errors.Is(err, appsignin.ErrRefused) || errors.Is(err, appsignin.ErrBadInput) {
-			return nil, fmt.Errorf("%w: %w", authflow.ErrInvalidCredentials, err)
-		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", authflow.ErrSourceAway, err)
+			return nil, inFlowTerms(err)
 		}
 		return result.Cookies, nil
 	}
+}
+
+// inFlowTerms says what it means for a person's password that an app did not take it; nil stays nil.
+func inFlowTerms(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, appsignin.ErrRefused), errors.Is(err, appsignin.ErrBadInput):
+		return fmt.Errorf("%w: %w", authflow.ErrInvalidCredentials, err)
+	}
+	return fmt.Errorf("%w: %w", authflow.ErrSourceAway, err)
 }
 
 // visitorOf is whoever makes a request, seeing the app under the request's host.

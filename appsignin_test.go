@@ -24,6 +24,7 @@ type formApp struct {
 	tokens    map[string]bool
 	posts     []string // the names that were tried
 	down      bool
+	downAfter int // so many posts; 0: never
 }
 
 func newFormApp() *formApp {
@@ -38,7 +39,7 @@ func (f *formApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		who = f.sessions[c.Value]
 	}
 	switch {
-	case f.down:
+	case f.down || f.downAfter > 0 && len(f.posts) >= f.downAfter:
 		w.WriteHeader(http.StatusInternalServerError)
 	case r.URL.Path == "/login" && r.Method == http.MethodPost:
 		f.signIn(w, r)
@@ -97,6 +98,15 @@ func (f *formApp) setDown(down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.down = down
+}
+
+// breakDownAfter has the app break down after so many more attempts to sign in; fewer than none: not at all.
+func (f *formApp) breakDownAfter(attempts int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.downAfter = 0; attempts >= 0 {
+		f.downAfter = len(f.posts) + attempts
+	}
 }
 
 // tried returns how often a name's password was tried at the app.
@@ -303,6 +313,29 @@ func TestAnAppThatForgetsEverybodyAtOnceIsNotSignedInToWithoutEnd(t *testing.T) 
 	}
 	if n := f.tried("carol") - before; n != 3 {
 		t.Errorf("carol was signed in %d times within a minute, want 3", n)
+	}
+}
+
+func TestNobodyIsInTheAppAsWhoeverHadTheBrowserBefore(t *testing.T) {
+	f := newFormApp()
+	for when, entry := range map[string]string{"at the start": "[sign_in, expired]", "later alone": "[expired]"} {
+		a := startAppBefore(t, ", access: { policy: one_factor }, sign_out: { path: /logout, cookies: [\"app*\"] }, sign_in_to_app: { form: {}, when: "+entry+" }", askTheApp, f.ServeHTTP)
+		c := a.browser()
+		a.expect(c, "POST", "/auth/login", login("carol", "carols own"), "", 200)
+		if text := a.expect(c, "GET", "/x", "", "", 200)["text"]; text != "inside as carol (carol) at /x " {
+			t.Errorf("%s: the app says %v", when, text)
+		}
+		f.breakDownAfter(1) // it was asked about the password
+		a.expect(c, "POST", "/auth/login", login("dave", "daves own"), "", 200)
+		f.breakDownAfter(-1)
+		if text := a.expect(c, "GET", "/x", "", "", 200)["text"]; text != "inside as dave (dave) at /x " {
+			t.Errorf("%s: the app says %v", when, text)
+		}
+		// A user of the users file, whom the app does not know.
+		a.expect(c, "POST", "/auth/login", login("alice", testPassword), "", 200)
+		if status, answer := a.call(c, "GET", "/x", "", ""); status != 302 {
+			t.Errorf("%s: the app takes alice for somebody: %v", when, answer)
+		}
 	}
 }
 

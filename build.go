@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -46,11 +43,13 @@ type gateway struct {
 	flow    *authflow.Flow
 	proxy   *proxy.Gateway
 	apps    *apps
+
+	authorities map[string]string // see httpsAuthorities
 }
 
 // build puts the parts together.
 func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error) {
-	g := &gateway{flow: newFlow(cfg, l, dir)}
+	g := &gateway{flow: newFlow(cfg, l, dir), authorities: httpsAuthorities(cfg)}
 	g.apps = &apps{cfg: cfg, g: g, log: l.log}
 	var err error
 	if g.flow.Sources, err = g.apps.sources(); err != nil {
@@ -143,7 +142,7 @@ func appCookies(cfg *config.Config) []web.AppCookies {
 	var apps []web.AppCookies
 	for _, u := range cfg.Upstreams {
 		if len(u.SignOut.Cookies) > 0 {
-			apps = append(apps, web.AppCookies{Hosts: u.Hosts, Path: u.Path, Names: u.SignOut.Cookies})
+			apps = append(apps, web.AppCookies{App: u.Name, Hosts: u.Hosts, Path: u.Path, Names: u.SignOut.Cookies})
 		}
 	}
 	return apps
@@ -196,7 +195,7 @@ func forwarding(key string, u config.Upstream) (proxy.Forwarding, error) {
 		return f, nil
 	}
 	var err error
-	if f.TLS, err = clientTLS(key, u.TLS.CAFile, config.KeyPair{CertFile: u.TLS.CertFile, KeyFile: u.TLS.KeyFile}, u.TLS.ServerName); err != nil {
+	if f.TLS, err = clientTLS(key, u.TLS.CAFile, keyPair{u.TLS.CertFile, u.TLS.KeyFile}, u.TLS.ServerName); err != nil {
 		return f, err
 	}
 	f.TLS.InsecureSkipVerify = u.TLS.InsecureSkipVerify
@@ -210,47 +209,4 @@ func newLog(c config.Log, w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
-}
-
-// redisTLS makes the client side of TLS to Redis; nil where it is off.
-func redisTLS(c config.RedisTLS) (*tls.Config, error) {
-	if !c.Enabled {
-		return nil, nil
-	}
-	return clientTLS("store.redis.tls", c.CAFile, config.KeyPair{CertFile: c.CertFile, KeyFile: c.KeyFile}, c.ServerName)
-}
-
-// clientTLS makes the client side of TLS of the files that stand under key.
-func clientTLS(key, caFile string, own config.KeyPair, serverName string) (*tls.Config, error) {
-	t := &tls.Config{ServerName: serverName, MinVersion: tls.VersionTLS12}
-	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
-		if err != nil {
-			return nil, fmt.Errorf("%s.ca_file: %w", key, err)
-		}
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s.ca_file: %s holds no PEM certificate", key, caFile)
-		}
-	}
-	if own.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(own.CertFile, own.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("%s.cert_file: %w", key, err)
-		}
-		t.Certificates = []tls.Certificate{pair}
-	}
-	return t, nil
-}
-
-// serverTLS reads the gateway's own certificate; nil where it serves plain HTTP.
-func serverTLS(c config.KeyPair) (*tls.Certificate, error) {
-	if c.CertFile == "" {
-		return nil, nil
-	}
-	pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("server.tls: %s and %s: %w", c.CertFile, c.KeyFile, err)
-	}
-	return &pair, nil
 }

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,23 +23,28 @@ import (
 )
 
 // checkCommand says everything that is wrong with the configuration and the files that it names. It opens
-// no port and no store. With --probe it tries a wrong password on every app that people sign in to.
+// no port and no store. With --probe it tries a wrong password on every app that people sign in to, and with --as also
+// the right one of somebody, which it reads.
 func checkCommand(ctx context.Context, args []string, t terminal) error {
-	var path string
+	var path, as string
 	var probe bool
 	_, err := parse("check", args, 0, func(set *flag.FlagSet) {
 		configFlag(&path)(set)
-		set.BoolVar(&probe, "probe", false, "")
+		set.BoolVar(&probe, "probe", false, "try a password that nobody has on each app")
+		set.StringVar(&as, "as", "", "somebody whose right password is read and tried too")
 	})
 	if err != nil {
 		return err
+	}
+	if as != "" && !probe {
+		return badUsage("sallyport check: --as says whose password to try on the apps, so it needs --probe")
 	}
 	cfg, err := config.Load(path)
 	if err != nil {
 		return usageError{err}
 	}
 	dir, errUsers := openUsers(cfg, slog.New(slog.DiscardHandler))
-	_, errTLS := serverTLS(cfg.Server.TLS)
+	certificate, errTLS := openCertificate(cfg.Server.TLS, slog.New(slog.DiscardHandler))
 	_, errRedis := redisTLS(cfg.Store.Redis.TLS)
 	var g *gateway
 	var errBuild error
@@ -56,13 +62,28 @@ func checkCommand(ctx context.Context, args []string, t terminal) error {
 	for _, w := range append(dir.Warnings(), g.apps.warnings(dir)...) {
 		fmt.Fprintf(t.err, "%s\n", w)
 	}
+	if certificate != nil && certificate.warning() != "" {
+		fmt.Fprintf(t.err, "%s: %s\n", cfg.Path, certificate.warning())
+	}
 	if probe {
-		if err := g.apps.probe(ctx, t.out); err != nil {
+		if err := probeAs(ctx, g.apps, as, t); err != nil {
 			return err
 		}
 	}
 	fmt.Fprintf(t.out, "%s: good, %s, %s\n", cfg.Path, count(len(cfg.Upstreams), "upstream"), count(len(dir.All()), "user"))
 	return nil
+}
+
+// probeAs probes the apps, with the password of somebody where there is a name.
+func probeAs(ctx context.Context, a *apps, name string, t terminal) error {
+	if name == "" {
+		return a.probe(ctx, t.out, nil)
+	}
+	plain, err := readPassword(t, "Password: ")
+	if err != nil {
+		return err
+	}
+	return a.probe(ctx, t.out, &account{name, plain})
 }
 
 func count(n int, what string) string {
@@ -80,7 +101,7 @@ func hashPasswordCommand(_ context.Context, args []string, t terminal) error {
 	if err != nil {
 		return err
 	}
-	plain, err := readPassword(t)
+	plain, err := readPassword(t, newPassword...)
 	if err != nil {
 		return err
 	}
@@ -99,10 +120,13 @@ func hash(plain string, useBcrypt bool) (string, error) {
 	return password.HashArgon2id(plain)
 }
 
-// readPassword asks for a password twice without echo on a terminal, and reads one line otherwise.
-func readPassword(t terminal) (string, error) {
+// newPassword asks twice, so that nobody sets a password with a slip in it.
+var newPassword = []string{"Password: ", "Once more: "}
+
+// readPassword asks for a password without echo on a terminal, once with each prompt, and reads one line otherwise.
+func readPassword(t terminal, prompts ...string) (string, error) {
 	if f, ok := t.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return promptPassword(int(f.Fd()), t.err)
+		return promptPassword(int(f.Fd()), t.err, prompts)
 	}
 	line, err := bufio.NewReader(io.LimitReader(t.in, password.MaxLength+2)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -115,31 +139,24 @@ func readPassword(t terminal) (string, error) {
 	return line, nil
 }
 
-func promptPassword(fd int, w io.Writer) (string, error) {
-	ask := func(prompt string) (string, error) {
+func promptPassword(fd int, w io.Writer, prompts []string) (string, error) {
+	var typed []string
+	for _, prompt := range prompts {
 		fmt.Fprint(w, prompt)
 		raw, err := term.ReadPassword(fd)
 		fmt.Fprintln(w)
 		if err != nil {
 			return "", fmt.Errorf("read password from the terminal: %w", err)
 		}
-		return string(raw), nil
-	}
-	first, err := ask("Password: ")
-	if err != nil {
-		return "", err
-	}
-	again, err := ask("Once more: ")
-	if err != nil {
-		return "", err
+		typed = append(typed, string(raw))
 	}
 	switch {
-	case first == "":
+	case typed[0] == "":
 		return "", badUsage("no password was typed")
-	case first != again:
+	case len(slices.Compact(typed)) > 1:
 		return "", badUsage("the two passwords are not the same")
 	}
-	return first, nil
+	return typed[0], nil
 }
 
 // healthcheckCommand asks the gateway that this configuration describes whether it serves: a health check
@@ -161,12 +178,12 @@ func healthcheckCommand(ctx context.Context, args []string, _ terminal) error {
 		host = "127.0.0.1"
 	}
 	scheme := "http"
-	if cfg.Server.TLS.CertFile != "" {
+	if cfg.Server.TLS.On() {
 		scheme = "https"
 	}
 	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{
 		// The certificate is for the public name, and the question goes to this machine.
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		TLSClientConfig: &tls.Config{ServerName: cfg.Server.PublicURL.Hostname(), InsecureSkipVerify: true},
 	}}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+net.JoinHostPort(host, port)+cfg.Server.AuthPath+"/healthz", nil)
 	if err != nil {

@@ -59,7 +59,7 @@ func commands() []command {
 	return []command{
 		{"serve", "[--config config.yaml]", "run the gateway", serveCommand},
 		{"demo", "[--listen 127.0.0.1:8080]", "run a gateway with a sample app and a sample user", demoCommand},
-		{"check", "[--config config.yaml]", "validate the configuration and every file that it names", checkCommand},
+		{"check", "[--config config.yaml] [--probe [--as NAME]]", "validate the configuration and every file that it names; try a wrong password, and NAME's right one, on the apps", checkCommand},
 		{"explain", "[--config …] [--user NAME] [--method GET] [--ip ADDR] URL", "say which upstream and rule a request meets, and what is decided", explainCommand},
 		{"hash-password", "[--bcrypt]", "read a password and print its hash", hashPasswordCommand},
 		{"users", "list|add|set-password|disable|enable|invite|reset-2fa …", "manage the users and their second factors", usersCommand},

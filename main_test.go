@@ -71,9 +71,15 @@ func startApp(t *testing.T, extra string) *app {
 // configuration.
 func startAppBefore(t *testing.T, entry, extra string, behind http.HandlerFunc) *app {
 	t.Helper()
+	return startAppIn(t, t.TempDir(), "listen: 127.0.0.1:0", entry, extra, behind)
+}
+
+// startAppIn is startAppBefore in a folder with the files that the keys of server name.
+func startAppIn(t *testing.T, folder, server, entry, extra string, behind http.HandlerFunc) *app {
+	t.Helper()
 	upstream := httptest.NewServer(behind)
 	t.Cleanup(upstream.Close)
-	a := &app{T: t, folder: t.TempDir(), log: &logBuffer{}}
+	a := &app{T: t, folder: folder, log: &logBuffer{}}
 	phc, err := password.HashArgon2id(testPassword)
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +89,7 @@ func startAppBefore(t *testing.T, entry, extra string, behind http.HandlerFunc) 
 			t.Fatal(err)
 		}
 	}
-	a.write("config.yaml", "server: { listen: 127.0.0.1:0 }\nupstreams:\n  - { name: app, url: "+upstream.URL+entry+" }\n"+extra)
+	a.write("config.yaml", "server: { "+server+" }\nupstreams:\n  - { name: app, url: "+upstream.URL+entry+" }\n"+extra)
 	cfg, err := config.Load(a.file("config.yaml"))
 	if err != nil {
 		t.Fatal(err)

@@ -13,30 +13,47 @@ import (
 	"sallyport/authflow/users"
 )
 
-// probe tries a name and a password that nobody has on each app that people sign in to, and says what it saw. An app
-// that takes them, or whose answer is neither yes nor no, is wrongly configured; one that does not answer is a failure.
-func (a *apps) probe(ctx context.Context, w io.Writer) error {
+// account is somebody's name and password at an app.
+type account struct{ name, password string }
+
+// probe tries a name and a password that nobody has on each app that people sign in to, then those of somebody, where
+// they are given, and says what it saw. An app that takes the first or refuses the second, or whose answer is neither yes
+// nor no, is wrongly configured; one that does not answer is a failure.
+func (a *apps) probe(ctx context.Context, w io.Writer, someone *account) error {
 	var failures []error
 	misread := false
 	for _, c := range a.checkers {
-		u := a.upstream(c.upstream)
-		app, err := a.reach(visitor{origin: a.usualOrigin(u), client: netip.IPv6Loopback()}.in(ctx), c.upstream)
-		saw := ""
-		if err == nil {
-			saw, err = appsignin.Probe(ctx, c.method, app)
+		if err := a.probeOne(ctx, w, c, someone); err != nil {
+			misread = misread || errors.Is(err, appsignin.ErrUnclear) || errors.Is(err, appsignin.ErrRefused) || errors.Is(err, appsignin.ErrBadInput)
+			failures = append(failures, fmt.Errorf("%s:%d: upstream %w", a.cfg.Path, a.upstream(c.upstream).Line, err))
 		}
-		if err != nil {
-			misread = misread || errors.Is(err, appsignin.ErrUnclear)
-			failures = append(failures, fmt.Errorf("%s:%d: upstream %w", a.cfg.Path, u.Line, err))
-			continue
-		}
-		fmt.Fprintf(w, "probed %s\n", saw)
 	}
 	err := errors.Join(failures...)
 	if misread {
 		return usageError{err}
 	}
 	return err
+}
+
+func (a *apps) probeOne(ctx context.Context, w io.Writer, c appChecker, someone *account) error {
+	ctx = visitor{origin: a.usualOrigin(a.upstream(c.upstream)), client: netip.IPv6Loopback()}.in(ctx)
+	app, err := a.reach(ctx, c.upstream)
+	if err != nil {
+		return err
+	}
+	saw, err := appsignin.Probe(ctx, c.method, app)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "probed %s\n", saw)
+	if someone == nil {
+		return nil
+	}
+	if _, err := c.method.SignIn(ctx, app, someone.name, someone.password); err != nil {
+		return fmt.Errorf("%w (asked about %q and the password that was given)", err, someone.name)
+	}
+	fmt.Fprintf(w, "probed %s: the app takes the name and password of %q\n", c.upstream, someone.name)
+	return nil
 }
 
 // warnings says what is odd about accounts and names, one line each. Of a name that two sources have the first decides.

@@ -23,7 +23,7 @@ var rooms = map[string][]string{
 	"sallyport/authflow/totp":             {},
 	"sallyport/authflow/session":          {"sallyport/authflow/store"},
 	"sallyport/authflow/throttle":         {"sallyport/authflow/store"},
-	"sallyport/authflow/users":            {"sallyport/authflow/password", "sallyport/config/strictyaml"},
+	"sallyport/authflow/users":            {"sallyport/authflow/password", "sallyport/config/strictyaml", "sallyport/internal/filewatch"},
 	"sallyport/authflow/credentials":      {"sallyport/authflow/users", "sallyport/config/strictyaml"},
 	"sallyport/authflow/store/boltstore":  {"sallyport/authflow/store"},
 	"sallyport/authflow/store/redisstore": {"sallyport/authflow/store"},
@@ -38,6 +38,7 @@ var rooms = map[string][]string{
 	"sallyport/proxy":              {"sallyport/authflow/session"},
 	"sallyport/templates":          {},
 	"sallyport/static":             {},
+	"sallyport/internal/filewatch": {},
 	"sallyport/internal/sampleapp": {},
 	"sallyport":                    {"sallyport/*"},
 }
@@ -81,6 +82,7 @@ func TestOnlyItsDriverKnowsAStoresLibrary(t *testing.T) {
 		"github.com/go-json-experiment/json": {"sallyport/authflow/web"},
 		"github.com/prometheus":              {"sallyport"},
 		"golang.org/x/net":                   {"sallyport/authflow/appsignin"},
+		"golang.org/x/crypto/acme":           {"sallyport"},
 	}
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,12 +46,13 @@ type server struct {
 	last lasting
 	kv   *openStore
 
-	metrics                                  *metrics
-	listener, adminListener, controlListener net.Listener
+	metrics                                                    *metrics
+	listener, redirectListener, adminListener, controlListener net.Listener
 
 	current     atomic.Pointer[gateway]
-	certificate atomic.Pointer[tls.Certificate]
-	stopWatch   context.CancelFunc // ends the watch over the present users file
+	certificate atomic.Pointer[ownCertificate] // nil: it comes by ACME, or there is none
+	acme        *acmeCertificates              // nil: off
+	stopWatch   context.CancelFunc             // ends the watch over the present users file and certificate
 }
 
 // start opens and checks everything that a gateway needs before it answers the first request. Where
@@ -68,18 +68,15 @@ func start(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *server
 	if err != nil {
 		return nil, usageError{err}
 	}
-	certificate, err := serverTLS(cfg.Server.TLS)
+	certificate, err := openCertificate(cfg.Server.TLS, log)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("%s: %w", cfg.Path, err)}
 	}
-	s.certificate.Store(certificate)
-	if s.listener, err = listen(cfg.Server.Listen, cfg.Path+": server.listen"); err != nil {
-		return nil, err
+	if s.acme, err = openACME(cfg, log); err != nil {
+		return nil, fmt.Errorf("%s: %w", cfg.Path, err)
 	}
-	if cfg.Server.AdminListen != "" {
-		if s.adminListener, err = listen(cfg.Server.AdminListen, cfg.Path+": server.admin_listen"); err != nil {
-			return nil, err
-		}
+	if err := s.listen(cfg); err != nil {
+		return nil, err
 	}
 	keys, err := keyring(cfg)
 	if err != nil {
@@ -94,7 +91,7 @@ func start(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *server
 			return s.current.Load().flow.Alive(ctx, key)
 		},
 	}
-	if err := s.install(ctx, cfg, dir); err != nil {
+	if err := s.install(ctx, cfg, dir, certificate); err != nil {
 		return nil, usageError{fmt.Errorf("%s: %w", cfg.Path, err)}
 	}
 	if cfg.Store.Driver == "embedded" {
@@ -117,6 +114,26 @@ func openUsers(cfg *config.Config, log *slog.Logger) (*users.Directory, error) {
 	return dir, err
 }
 
+// listen opens the ports that the configuration names.
+func (s *server) listen(cfg *config.Config) (err error) {
+	for _, l := range []struct {
+		key, address string
+		into         *net.Listener
+	}{
+		{"server.listen", cfg.Server.Listen, &s.listener},
+		{"server.redirect_listen", cfg.Server.RedirectListen, &s.redirectListener},
+		{"server.admin_listen", cfg.Server.AdminListen, &s.adminListener},
+	} {
+		if l.address == "" {
+			continue
+		}
+		if *l.into, err = listen(l.address, cfg.Path+": "+l.key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // listen opens a TCP port. The configuration is not wrong where another program has it.
 func listen(address, key string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
@@ -129,8 +146,9 @@ func listen(address, key string) (net.Listener, error) {
 	return l, nil
 }
 
-// install makes a gateway of a configuration and puts it in the place of the present one.
-func (s *server) install(ctx context.Context, cfg *config.Config, dir *users.Directory) error {
+// install makes a gateway of a configuration and puts it in the place of the present one. Whether there is TLS, and by
+// ACME or not, stays as it was at the start.
+func (s *server) install(ctx context.Context, cfg *config.Config, dir *users.Directory, certificate *ownCertificate) error {
 	g, err := build(cfg, s.last, dir)
 	if err != nil {
 		return err
@@ -138,6 +156,14 @@ func (s *server) install(ctx context.Context, cfg *config.Config, dir *users.Dir
 	dir.OnChange(func() { s.last.passwords.SetDecoy(hashes(dir.All())) })
 	watch, stop := context.WithCancel(ctx)
 	go dir.Watch(watch)
+	if certificate != nil {
+		certificate.warn()
+		s.certificate.Store(certificate)
+		go certificate.watch(watch)
+	}
+	if s.acme != nil && cfg.Server.TLS.ACME.Enabled {
+		s.acme.follow(ctx, cfg.Server.TLS.ACME.Hosts)
+	}
 	s.stopWatch()
 	s.stopWatch = stop
 	if old := s.current.Swap(g); old != nil {
@@ -166,13 +192,18 @@ func (s *server) run(ctx context.Context) error {
 	defer s.close()
 	var handler http.Handler = s
 	servers := []*http.Server{}
-	failed := make(chan error, 3)
+	failed := make(chan error, 4)
 	serve := func(h http.Handler, l net.Listener) {
 		if l == nil {
 			return
 		}
 		srv := newHTTPServer(h, s.log)
-		srv.Protocols.SetUnencryptedHTTP2(l == s.listener) // gRPC clients, and proxies in front that speak it
+		switch l {
+		case s.listener:
+			srv.Protocols.SetUnencryptedHTTP2(true) // gRPC clients, and proxies in front that speak it
+		case s.redirectListener:
+			srv = newRedirectServer(h, s.log)
+		}
 		servers = append(servers, srv)
 		go func() { failed <- s.serveOn(srv, l) }()
 	}
@@ -180,6 +211,7 @@ func (s *server) run(ctx context.Context) error {
 		handler = s.metrics.counted(s)
 	}
 	serve(handler, s.listener)
+	serve(s.redirect(), s.redirectListener)
 	serve(s.admin(), s.adminListener)
 	serve(s.control(), s.controlListener)
 	s.log.Info("serving", "address", s.listener.Addr().String(), "url", s.cfg.Server.PublicURL.String(), "store", s.cfg.Store.Driver, "version", version)
@@ -202,11 +234,8 @@ func (s *server) run(ctx context.Context) error {
 // serveOn serves on one listener, with TLS on the public one where there is a certificate.
 func (s *server) serveOn(srv *http.Server, l net.Listener) error {
 	var err error
-	if l == s.listener && s.certificate.Load() != nil {
-		srv.TLSConfig = &tls.Config{
-			MinVersion:     tls.VersionTLS12,
-			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate.Load(), nil },
-		}
+	if l == s.listener && s.cfg.Server.TLS.On() {
+		s.speakTLS(srv)
 		err = srv.ServeTLS(l, "", "")
 	} else {
 		err = srv.Serve(l)
@@ -249,7 +278,7 @@ func (s *server) shutdown(servers []*http.Server) error {
 // close closes what start opened; what it did not come to is nil.
 func (s *server) close() {
 	s.stopWatch()
-	for _, l := range []net.Listener{s.listener, s.adminListener, s.controlListener} {
+	for _, l := range []net.Listener{s.listener, s.redirectListener, s.adminListener, s.controlListener} {
 		if l != nil {
 			l.Close()
 		}
@@ -271,21 +300,21 @@ func (s *server) reload(ctx context.Context) {
 	if err == nil {
 		dir, err = openUsers(cfg, s.log)
 	}
-	var certificate *tls.Certificate
+	var certificate *ownCertificate
 	if err == nil {
-		certificate, err = serverTLS(cfg.Server.TLS)
+		certificate, err = openCertificate(cfg.Server.TLS, s.log)
 	}
 	if err == nil {
-		err = s.install(ctx, cfg, dir)
+		if s.certificate.Load() == nil {
+			certificate = nil // there was none at the start
+		}
+		err = s.install(ctx, cfg, dir, certificate)
 	}
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			s.log.Error("configuration not taken over, the old one stays in force", "error", strings.TrimSpace(line))
 		}
 		return
-	}
-	if certificate != nil && s.certificate.Load() != nil {
-		s.certificate.Store(certificate)
 	}
 	for _, key := range needRestart(s.cfg, cfg) {
 		s.log.Warn("changed in the configuration, but in force only after a restart", "key", key)
@@ -297,20 +326,28 @@ func (s *server) reload(ctx context.Context) {
 func needRestart(old, now *config.Config) []string {
 	var keys []string
 	for key, pair := range map[string][2]any{
-		"server.listen":        {old.Server.Listen, now.Server.Listen},
-		"server.admin_listen":  {old.Server.AdminListen, now.Server.AdminListen},
-		"server.tls":           {old.Server.TLS.CertFile != "", now.Server.TLS.CertFile != ""},
-		"data_dir":             {old.DataDir, now.DataDir},
-		"store":                {old.Store, now.Store},
-		"secret_key":           {old.SecretKey, now.SecretKey},
-		"previous_secret_keys": {old.PreviousSecretKeys, now.PreviousSecretKeys},
-		"log":                  {old.Log, now.Log},
+		"server.listen":          {old.Server.Listen, now.Server.Listen},
+		"server.redirect_listen": {old.Server.RedirectListen, now.Server.RedirectListen},
+		"server.admin_listen":    {old.Server.AdminListen, now.Server.AdminListen},
+		"server.tls":             {old.Server.TLS.CertFile != "", now.Server.TLS.CertFile != ""},
+		"server.tls.acme":        {withoutHosts(old.Server.TLS.ACME), withoutHosts(now.Server.TLS.ACME)},
+		"data_dir":               {old.DataDir, now.DataDir},
+		"store":                  {old.Store, now.Store},
+		"secret_key":             {old.SecretKey, now.SecretKey},
+		"previous_secret_keys":   {old.PreviousSecretKeys, now.PreviousSecretKeys},
+		"log":                    {old.Log, now.Log},
 	} {
 		if !reflect.DeepEqual(pair[0], pair[1]) {
 			keys = append(keys, key)
 		}
 	}
 	return keys
+}
+
+// withoutHosts is what of ACME a running process keeps: it follows the hosts.
+func withoutHosts(a config.ACME) config.ACME {
+	a.Hosts = nil
+	return a
 }
 
 // hashes are what the decoy for unknown users is made after.

@@ -59,6 +59,8 @@ var reach = map[string]string{
 	"google.golang.org/protobuf/internal/strs":                                            "unsafe",
 	"google.golang.org/protobuf/reflect/protoreflect":                                     "unsafe",
 	"google.golang.org/protobuf/types/known/timestamppb":                                  "unsafe",
+	"golang.org/x/crypto/acme":                                                            "crypto/tls net net/http", // asks the certificate authority
+	"golang.org/x/crypto/acme/autocert":                                                   "crypto/tls net net/http",
 	"golang.org/x/crypto/argon2":                                                          "golang.org/x/sys/cpu", // which instructions there are
 	"golang.org/x/crypto/blake2b":                                                         "golang.org/x/sys/cpu",
 	"golang.org/x/crypto/chacha20poly1305":                                                "golang.org/x/sys/cpu",
@@ -102,6 +104,7 @@ var connecting = regexp.MustCompile(`^(net\.(Dial.*|Listen|Listen[A-Z].*|Resolve
 // connects is where they stand.
 var connects = map[string]string{
 	"serve.go":                          "net.Listen",
+	"acme.go":                           "http.Client http.Transport",                       // the certificate authority
 	"control.go":                        "http.Client http.Transport net.Dialer net.Listen", // the control socket, in data_dir
 	"check.go":                          "http.Client http.Transport",                       // whether the upstreams answer
 	"demo.go":                           "net.Listen",
@@ -161,7 +164,7 @@ func TestOurOwnCodeConnectsNowhereButWhereTheListSays(t *testing.T) {
 func TestEveryModuleAndTheImageAreBuiltByOneToolchain(t *testing.T) {
 	pinned := pinnedBy(t, "go.mod", `(?m)^toolchain go(1\.\d+\.\d+)$`)
 	for file, pattern := range map[string]string{
-		"e2e/go.mod": `(?m)^toolchain go(1\.\d+\.\d+)$`, "e2e/caddy/go.mod": `(?m)^toolchain go(1\.\d+\.\d+)$`,
+		"e2e/go.mod": `(?m)^toolchain go(1\.\d+\.\d+)$`, "e2e/caddy/go.mod": `(?m)^toolchain go(1\.\d+\.\d+)$`, "e2e/pebble/go.mod": `(?m)^toolchain go(1\.\d+\.\d+)$`,
 		"tools/go.mod": `(?m)^toolchain go(1\.\d+\.\d+)$`, "Dockerfile": `(?m)^FROM golang:(1\.\d+\.\d+) AS build$`,
 	} {
 		if got := pinnedBy(t, file, pattern); got != pinned {

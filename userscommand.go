@@ -115,7 +115,7 @@ func (c *usersCall) list(ctx context.Context) error {
 
 // newHash reads a password that is good enough for name.
 func (c *usersCall) newHash(name string) (string, error) {
-	plain, err := readPassword(c.t)
+	plain, err := readPassword(c.t, newPassword...)
 	if err != nil {
 		return "", err
 	}

@@ -246,25 +246,6 @@ func TestAStepUpGivesANewTokenAndKeepsTheEnd(t *testing.T) {
 	}
 }
 
-func TestAStepUpRaisesTheSessionThatAskedForItAndNoOther(t *testing.T) {
-	f := newFixture(t, true)
-	secret, out := f.enrolled("alice")
-	cur := f.current(out)
-	asked, err := f.ChallengeSession(t.Context(), cur, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, bobs := f.enrolled("bob")
-	client := here
-	client.Session = f.current(bobs).Session
-	_, err = f.SecondFactor(t.Context(), asked.Challenge, Proof{TOTP: f.code(secret, 0)}, client)
-	f.wants(err, ErrNoChallenge, "alice's code in bob's browser")
-	if who := f.current(bobs).User.Username; who != "bob" {
-		t.Errorf("bob's session is now %s's", who)
-	}
-	f.current(out)
-}
-
 func TestAStepUpDoesNotBringBackASessionThatWasEndedMeanwhile(t *testing.T) {
 	f := newFixture(t, true)
 	secret, out := f.enrolled("alice")

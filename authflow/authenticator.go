@@ -118,6 +118,10 @@ func (f *Flow) Disable(ctx context.Context, cur *Current, proof *Proof, client C
 	if err := f.confirm(ctx, cur, proof, client); err != nil {
 		return err
 	}
+	// Before it as well as after it: once the authenticator is gone, nobody can ask for this again.
+	if err := f.Sessions.RevokeAll(ctx, cur.User.Subject, cur.Session.Key); err != nil {
+		return err
+	}
 	if err := f.RemoveAuthenticator(ctx, cur.User.Subject, cur.Session.Key); err != nil {
 		return err
 	}

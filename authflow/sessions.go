@@ -84,11 +84,11 @@ func (f *Flow) Refresh(ctx context.Context, token session.Token, generation int6
 	return &Outcome{Step: StepDone, User: cur.User, Session: s, Token: token, RecoveryLeft: -1}, nil
 }
 
-// SignOut ends the session that the token opens. It is no error where it has ended already.
+// SignOut ends the session that the token opens. It is no error where it has ended already and stays so.
 func (f *Flow) SignOut(ctx context.Context, token session.Token, client Client) error {
 	s, err := f.Sessions.Peek(ctx, token.Key())
 	if errors.Is(err, session.ErrNone) {
-		return nil
+		return f.Sessions.StayEnded(ctx, token.Key())
 	}
 	if err == nil {
 		err = f.Sessions.Revoke(ctx, s)

@@ -357,6 +357,25 @@ func TestAChallengeIsOfOneUserOnly(t *testing.T) {
 	f.wants(err, ErrWrongCode, "the same in the browser in which bob is signed in")
 }
 
+func TestAStepUpRaisesTheSessionThatAskedForItAndNoOther(t *testing.T) {
+	f := newFixture(t, true)
+	secret, out := f.enrolled("alice")
+	cur := f.current(out)
+	asked, err := f.ChallengeSession(t.Context(), cur, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, bobs := f.enrolled("bob")
+	client := here
+	client.Session = f.current(bobs).Session
+	_, err = f.SecondFactor(t.Context(), asked.Challenge, Proof{TOTP: f.code(secret, 0)}, client)
+	f.wants(err, ErrNoChallenge, "alice's code in bob's browser")
+	if who := f.current(bobs).User.Username; who != "bob" {
+		t.Errorf("bob's session is now %s's", who)
+	}
+	f.current(out)
+}
+
 func TestASignInEndsTheSessionThatTheBrowserHad(t *testing.T) {
 	f := newFixture(t, false)
 	bobs := f.signInAs("bob")

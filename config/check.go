@@ -2,7 +2,6 @@ package config
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -34,6 +33,7 @@ func (c checker) server(s *Server) {
 		}
 	}
 	c.publicURL(s)
+	c.redirectListen(s)
 	if err := checkAuthPath(s.AuthPath); err != nil {
 		c.must("server.auth_path", err)
 		s.AuthPath = "/auth" // so that the upstreams are not measured against what is wrong
@@ -139,13 +139,7 @@ func (c checker) redisTLS(t *RedisTLS) {
 
 func (c checker) clientTLS(key, caFile, certFile, keyFile string, serverName *string) {
 	c.keyPair(key, certFile, keyFile)
-	if caFile != "" {
-		pem, err := readFile(caFile)
-		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			err = errors.New("holds no certificate in PEM form")
-		}
-		c.must(key+".ca_file", err)
-	}
+	c.caFile(key+".ca_file", caFile)
 	if *serverName != "" {
 		name, err := parseHost(*serverName)
 		c.must(key+".server_name", err)

@@ -41,14 +41,9 @@ type Server struct {
 	AuthPath        string         `key:"auth_path"`       // canonical, such as "/auth"
 	AdminListen     string         `key:"admin_listen"`    // host:port; empty: off
 	TrustedProxies  []netip.Prefix `key:"trusted_proxies"` // masked
-	TLS             KeyPair        `key:"tls"`
+	TLS             ServerTLS      `key:"tls"`
+	RedirectListen  string         `key:"redirect_listen"` // host:port, in plain HTTP; empty: off; PublicURL then is https
 	ShutdownTimeout time.Duration  `key:"shutdown_timeout"`
-}
-
-// KeyPair is a certificate and its key in PEM files. Both are empty or both are set.
-type KeyPair struct {
-	CertFile string `key:"cert_file,path"`
-	KeyFile  string `key:"key_file,path"`
 }
 
 // Store is where state is kept.
@@ -211,6 +206,7 @@ func decode(path string, data []byte) (*Config, error) {
 	check.session(c)
 	check.twoFactor(&c.TwoFactor)
 	check.upstreams(c)
+	check.acme(c)
 	check.userSources(c)
 	check.signInToApps(c)
 	if err := doc.Err(); err != nil {
@@ -225,6 +221,7 @@ func defaults(folder string) *Config {
 			Listen:          "127.0.0.1:8080",
 			PublicURL:       &url.URL{Scheme: "http", Host: "localhost:8080"},
 			AuthPath:        "/auth",
+			TLS:             ServerTLS{ACME: ACME{Directory: new(letsEncrypt)}},
 			ShutdownTimeout: 10 * time.Second,
 		},
 		DataDir: filepath.Join(folder, "data"),

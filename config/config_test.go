@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,7 +137,7 @@ func TestAFileThatGivesEveryKeyIsReadInFull(t *testing.T) {
 				netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"),
 				netip.MustParsePrefix("192.0.2.8/32"), netip.MustParsePrefix("2001:db8::/32"),
 			},
-			TLS: KeyPair{in("cert.pem"), in("key.pem")}, ShutdownTimeout: 90 * time.Second,
+			TLS: ServerTLS{in("cert.pem"), in("key.pem"), ACME{Directory: &letsEncrypt}}, RedirectListen: "[::1]:8080", ShutdownTimeout: 90 * time.Second,
 		},
 		DataDir: "/var/lib/sallyport",
 		Store: Store{Driver: "redis", Redis: Redis{
@@ -163,11 +164,11 @@ func TestAFileThatGivesEveryKeyIsReadInFull(t *testing.T) {
 // everySource is what everything.good.yaml says of where users come from.
 func everySource(in func(name string) string) []UserSource {
 	return []UserSource{
-		{App: "legacy", Name: "legacy", SignIn: &SignIn{Form: legacyForm()}, Groups: []string{"legacy-users"}, Usernames: regexp.MustCompile(`^(?:[a-z]+)$`), Line: 26},
-		{File: in("people/users.yaml"), Line: 27},
-		{App: "wiki", Name: "wiki", SignIn: &SignIn{Basic: &Probe{Path: "/team/api/whoami"}}, Usernames: usualNames, Line: 28},
-		{Name: "shop", Command: []string{"/usr/local/bin/check-shop", "--db", "shop.sqlite"}, Timeout: 3 * time.Second, AtOnce: 2, Usernames: usualNames, Line: 29},
-		{App: "upstream4", Name: "upstream4", SignIn: &SignIn{Form: &LoginForm{Page: "/", NoUsername: true}}, Usernames: regexp.MustCompile(`^(?:jupyter)$`), Line: 30},
+		{App: "legacy", Name: "legacy", SignIn: &SignIn{Form: legacyForm()}, Groups: []string{"legacy-users"}, Usernames: regexp.MustCompile(`^(?:[a-z]+)$`), Line: 27},
+		{File: in("people/users.yaml"), Line: 28},
+		{App: "wiki", Name: "wiki", SignIn: &SignIn{Basic: &Probe{Path: "/team/api/whoami"}}, Usernames: usualNames, Line: 29},
+		{Name: "shop", Command: []string{"/usr/local/bin/check-shop", "--db", "shop.sqlite"}, Timeout: 3 * time.Second, AtOnce: 2, Usernames: usualNames, Line: 30},
+		{App: "upstream4", Name: "upstream4", SignIn: &SignIn{Form: &LoginForm{Page: "/", NoUsername: true}}, Usernames: regexp.MustCompile(`^(?:jupyter)$`), Line: 31},
 	}
 }
 
@@ -185,22 +186,22 @@ func everyUpstream(t *testing.T, in func(name string) string) []Upstream {
 	all := []Upstream{
 		{
 			Name: "wiki", Hosts: []string{"wiki.example.com", "wiki.example.com:8443", "[2001:db8::1]:8443"},
-			Path: "/team", URL: mustURL(t, "https://my_wiki:3000/base"), Line: 46,
+			Path: "/team", URL: mustURL(t, "https://my_wiki:3000/base"), Line: 47,
 			Access: Access{Policy: "one_factor", Groups: []string{"staff", "Domain Users"}, Rules: []Rule{
-				{Paths: []string{"/team/healthz", "/team/static/*", "/*"}, Policy: "bypass", Line: 54},
+				{Paths: []string{"/team/healthz", "/team/static/*", "/*"}, Policy: "bypass", Line: 55},
 				{
-					Methods: []string{"GET", "PROPFIND"}, Groups: []string{"admins"}, Policy: "two_factor", Line: 55,
+					Methods: []string{"GET", "PROPFIND"}, Groups: []string{"admins"}, Policy: "two_factor", Line: 56,
 					Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.2.3.4/32")},
 				},
 			}},
 		},
-		{Name: "forward.example.com", Hosts: []string{"forward.example.com"}, Path: "/", Access: Access{Policy: "two_factor"}, Line: 56},
-		{Name: "forward.example.com-8080-deep-er", Hosts: []string{"forward.example.com:8080"}, Path: "/deep/er", Access: Access{Policy: "two_factor"}, Line: 57},
-		{Name: "upstream4", Path: "/", URL: mustURL(t, "http://[::1]:4000"), Access: Access{Policy: "two_factor"}, SessionGuard: true, Line: 59,
+		{Name: "forward.example.com", Hosts: []string{"forward.example.com"}, Path: "/", Access: Access{Policy: "two_factor"}, Line: 57},
+		{Name: "forward.example.com-8080-deep-er", Hosts: []string{"forward.example.com:8080"}, Path: "/deep/er", Access: Access{Policy: "two_factor"}, Line: 58},
+		{Name: "upstream4", Path: "/", URL: mustURL(t, "http://[::1]:4000"), Access: Access{Policy: "two_factor"}, SessionGuard: true, Line: 60,
 			SignInToApp: &SignInToApp{Header: map[string]string{"X-API-Key": "key 3", "X-Second": "hunter2 with space"}, HeaderFile: map[string]string{"X-Second": in("secret/redis-password")}},
 		},
 		{
-			Name: "legacy", Path: "/legacy", URL: mustURL(t, "https://legacy.internal"), Access: Access{Policy: "two_factor"}, Line: 60,
+			Name: "legacy", Path: "/legacy", URL: mustURL(t, "https://legacy.internal"), Access: Access{Policy: "two_factor"}, Line: 61,
 			StripPath: true, TLS: UpstreamTLS{CertFile: in("cert.pem"), KeyFile: in("key.pem"), ServerName: "legacy", InsecureSkipVerify: true},
 			RequestHeaders:  HeaderChange{Set: map[string]string{"Authorization": "Basic 3"}, Remove: []string{"X-Debug"}},
 			ResponseHeaders: HeaderChange{Set: map[string]string{"X-Frame-Options": "SAMEORIGIN"}, Remove: []string{"Server", "X-Powered-By"}},
@@ -208,13 +209,13 @@ func everyUpstream(t *testing.T, in func(name string) string) []Upstream {
 			SignInToApp: &SignInToApp{Form: legacyForm(), When: []string{"sign_in", "expired"}, SignedOut: &AppAnswer{Status: []int{403}}},
 		},
 		{
-			Name: "upstream6", Path: "/socket", URL: mustURL(t, "unix:/run/app.sock"), Access: Access{Policy: "two_factor"}, Line: 74,
+			Name: "upstream6", Path: "/socket", URL: mustURL(t, "unix:/run/app.sock"), Access: Access{Policy: "two_factor"}, Line: 75,
 			Timeouts: Timeouts{Idle: 24 * time.Hour}, FlushInterval: FlushInterval(100 * time.Millisecond), MaxBodySize: 512 << 10,
 			SignInToApp: &SignInToApp{Basic: &AppAccount{Username: "shared", Password: "hunter2 with space"}},
 		},
-		{Name: "upstream7", Path: "/grpc", URL: mustURL(t, "h2c://127.0.0.1:50051"), Access: Access{Policy: "two_factor"}, Line: 75, SignInToApp: &SignInToApp{Basic: &AppAccount{Own: true}}},
-		{Name: "upstream8", Path: "/own", URL: mustURL(t, "https://own.internal"), Access: Access{Policy: "two_factor"}, Line: 76, TLS: UpstreamTLS{CAFile: in("cert.pem")}, SignOut: SignOut{Path: "/own/*?do=bye", Cookies: []string{"sid", "own_*"}}, SignInToApp: &SignInToApp{Basic: &AppAccount{MapFile: in("people/accounts.yaml")}}},
-		{Name: "upstream9", Path: "/based", URL: mustURL(t, "http://127.0.0.1:3000/base"), Access: Access{Policy: "two_factor"}, Line: 77, StripPath: true, SignOut: SignOut{Cookies: []string{"sid_*"}}},
+		{Name: "upstream7", Path: "/grpc", URL: mustURL(t, "h2c://127.0.0.1:50051"), Access: Access{Policy: "two_factor"}, Line: 76, SignInToApp: &SignInToApp{Basic: &AppAccount{Own: true}}},
+		{Name: "upstream8", Path: "/own", URL: mustURL(t, "https://own.internal"), Access: Access{Policy: "two_factor"}, Line: 77, TLS: UpstreamTLS{CAFile: in("cert.pem")}, SignOut: SignOut{Path: "/own/*?do=bye", Cookies: []string{"sid", "own_*"}}, SignInToApp: &SignInToApp{Basic: &AppAccount{MapFile: in("people/accounts.yaml")}}},
+		{Name: "upstream9", Path: "/based", URL: mustURL(t, "http://127.0.0.1:3000/base"), Access: Access{Policy: "two_factor"}, Line: 78, StripPath: true, SignOut: SignOut{Cookies: []string{"sid_*"}}},
 	}
 	for i := range all {
 		if u := &all[i]; u.Name != "legacy" {
@@ -231,6 +232,27 @@ func TestAShortLifetimePullsTheDefaultsAlong(t *testing.T) {
 	}
 	if c.Session.IdleTimeout != 10*time.Minute || c.Session.AccessTokenLifetime != 10*time.Minute {
 		t.Errorf("idle %s, access token %s; want 10m for both", c.Session.IdleTimeout, c.Session.AccessTokenLifetime)
+	}
+}
+
+func TestCertificatesAreForTheHostsOfTheFileOrElseForEveryHostOfTheGateway(t *testing.T) {
+	folder := inTestdata(t)
+	c, err := Load("acme.good.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := ACME{
+		Enabled: true, Email: "admin@example.com", Directory: mustURL(t, "https://ca.internal:14000/dir"),
+		Hosts: []string{"apps.example.com", "wiki.example.com"}, CAFile: filepath.Join(folder, "cert.pem"),
+	}
+	if got := c.Server.TLS.ACME; !reflect.DeepEqual(got, want) || !c.Server.TLS.On() {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	c, err = decode("config.yaml", []byte(`
+server: { public_url: "https://apps.example.com:8443", tls: { acme: { enabled: true } } }
+upstreams: [{ hosts: [Wiki.example.com, "wiki.example.com:8443"], url: http://a }, { hosts: [apps.example.com], url: http://b }]`))
+	if err != nil || !slices.Equal(c.Server.TLS.ACME.Hosts, []string{"apps.example.com", "wiki.example.com"}) {
+		t.Errorf("got %+v, %v; want the hosts of public_url and the upstream, each once", c, err)
 	}
 }
 
@@ -324,6 +346,17 @@ func TestSecretsStayOutOfErrors(t *testing.T) {
 		_, err := decode("config.yaml", []byte(text))
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestTheUsualNamesOfAnAppsPeopleHaveOneSpelling(t *testing.T) {
+	for name, want := range map[string]bool{
+		"carroll": true, "l.carroll": true, "lewis_carroll-2": true, "7": true, "a" + strings.Repeat("b", 63): true,
+		"carroll.": false, ".carroll": false, "lewis__carroll": false, "lewis._carroll": false, "Carroll": false, "c@rroll": false, "càrroll": false, "": false, "a" + strings.Repeat("b", 64): false,
+	} {
+		if got := usualNames.MatchString(name); got != want {
+			t.Errorf("%q: %t, want %t", name, got, want)
 		}
 	}
 }

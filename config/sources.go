@@ -41,8 +41,9 @@ func (u *Users) HasFile() bool {
 }
 
 // usualNames has one spelling for each person: no letter case, no accents that a database may overlook, no e-mail
-// address beside a name.
-var usualNames = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+// address beside a name. Marks stand alone and between letters, since there are apps (DokuWiki) that take "carroll." and
+// "carroll" for the same person: whoever knew the password could enrol an authenticator of their own for the other spelling.
+var usualNames = regexp.MustCompile(`^[a-z0-9](?:[._-]?[a-z0-9]){0,63}$`)
 
 // userSources checks who is asked about passwords, and fills in what the file leaves out. The upstreams have their
 // names by now.

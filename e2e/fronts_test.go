@@ -183,19 +183,19 @@ func (s *site) apache() *harness.Process {
 
 func (s *site) caddy() *harness.Process {
 	s.install("caddy.md", siteName+" {", "{\n\tadmin off\n\tpersist_config off\n\tdefault_bind 127.0.0.1\n}\nhttp://"+siteName+":"+harness.Port(s.t, s.Address)+" {")
-	return harness.Start(s.t, s.dir, "env", "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir, caddyBinary(s.t), "run", "--adapter", "caddyfile", "--config", s.dir+"/Caddyfile")
+	return harness.Start(s.t, s.dir, "env", "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir, toolBinary(s.t, "caddy", "caddy"), "run", "--adapter", "caddyfile", "--config", s.dir+"/Caddyfile")
 }
 
-// caddyBinary builds the Caddy of the module in caddy/, through the module proxy, and says where it is: in Go's build cache,
-// so that only the first run takes minutes.
-func caddyBinary(t *testing.T) string {
+// toolBinary builds a program of the module in a folder of its own, through the module proxy, and says where it is: in
+// Go's build cache, so that only the first run takes its time, which for Caddy is minutes.
+func toolBinary(t *testing.T, folder, name string) string {
 	t.Helper()
-	build := exec.Command("go", "tool", "-n", "caddy")
-	build.Dir = "caddy"
+	build := exec.Command("go", "tool", "-n", name)
+	build.Dir = folder
 	var out, problems bytes.Buffer
 	build.Stdout, build.Stderr = &out, &problems
 	if err := build.Run(); err != nil {
-		t.Fatalf("building Caddy: %v: %s", err, problems.String())
+		t.Fatalf("building %s: %v: %s", name, err, problems.String())
 	}
 	return strings.TrimSpace(out.String())
 }

@@ -3,6 +3,8 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,8 +29,9 @@ func tour(t *testing.T, inspect func(p *harness.Tab, state string)) {
   - { path: /app, url: %[1]q }
   - { path: /easy, url: %[1]q, access: { policy: one_factor } }
   - { path: /denied, url: %[1]q, access: { policy: deny } }
+  - { name: wiki, path: /wiki, url: %[4]q, sign_in_to_app: { form: { page: /wiki/login }, when: [expired] }, login_hint: Use your wiki password. }
   - { path: /gone, url: "http://%[2]s", access: { policy: bypass } }
-  - { path: /stuck, url: "http://%[3]s", access: { policy: bypass } }`, up.URL, harness.FreeAddress(t), stuckAddress(t)),
+  - { path: /stuck, url: "http://%[3]s", access: { policy: bypass } }`, up.URL, harness.FreeAddress(t), stuckAddress(t), strictApp(t)),
 	})
 	b := harness.StartBrowser(t)
 	app := tourOfSigningIn(b.Open(t, g.URL), inspect)
@@ -39,6 +42,8 @@ func tour(t *testing.T, inspect func(p *harness.Tab, state string)) {
 
 func tourOfSigningIn(p *harness.Tab, inspect func(*harness.Tab, string)) *harness.Authenticator {
 	p.T.Helper()
+	p.Visit("/wiki/")
+	inspect(p, "login with a hint")
 	p.Visit("/app/")
 	inspect(p, "login")
 	p.GivePassword("alice", "wrong")
@@ -90,6 +95,11 @@ func tourOfBeingSignedIn(p *harness.Tab, app *harness.Authenticator, inspect fun
 	p.Fill("#new-password", "another password")
 	p.Follow("section[aria-labelledby=password-heading] button[type=submit]")
 	inspect(p, "password change refused")
+	p.Visit("/auth/app-password?app=wiki&rd=/wiki/")
+	inspect(p, "app password")
+	p.Fill("#password", "wrong")
+	p.Follow("main form button[type=submit]")
+	inspect(p, "app password refused")
 	p.Visit("/denied/")
 	inspect(p, "error 403")
 }
@@ -129,6 +139,20 @@ func tourOfErrors(p *harness.Tab, store *harness.Redis, inspect func(*harness.Ta
 		p.T.Errorf("signing in without Redis: status %d, want 503\n%s", got, p.State())
 	}
 	inspect(p, "error 503")
+}
+
+// strictApp starts an app with a form to sign in with that takes no password, and returns its URL.
+func strictApp(t *testing.T) string {
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, `<form method="post"><input name="user"><input name="pass" type="password"></form>`)
+	}))
+	t.Cleanup(app.Close)
+	return app.URL
 }
 
 // stuckAddress returns an address at which no connection is ever made: what listens there accepts none and

@@ -13,11 +13,18 @@ import (
 )
 
 func TestTheConfigurationsOfThePapersWorkAsTheyStand(t *testing.T) {
+	own := t.TempDir()
+	writeLoopbackCertificate(t, own)
+	tlsPaper := harness.Read(t, "docs/tls.md")
+	_, ownPart, _ := strings.Cut(tlsPaper, "## Your own certificate")
 	for name, configuration := range map[string]string{
 		"config.example.yaml": harness.Read(t, "config.example.yaml"),
 		"README.md":           harness.FirstYAML(t, harness.Read(t, "README.md")),
 		"docs/forward-auth":   harness.FirstYAML(t, harness.Read(t, "docs/forward-auth/README.md")),
+		"docs/app-passwords":  harness.FirstYAML(t, harness.Read(t, "docs/app-passwords.md")),
 		"docs/upstreams.md":   strings.Replace(harness.FirstYAML(t, harness.Read(t, "docs/upstreams.md")), "/etc/sallyport/internal-ca.pem", authorityFile(t), 1),
+		"docs/tls.md, ACME":   harness.FirstYAML(t, tlsPaper),
+		"docs/tls.md, own":    strings.NewReplacer("/etc/sallyport/fullchain.pem", own+"/cert.pem", "/etc/sallyport/privkey.pem", own+"/key.pem").Replace(harness.FirstYAML(t, ownPart)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := &harness.Gateway{T: t, Dir: t.TempDir()}

@@ -68,7 +68,7 @@ func (t *DirectTransport) passage(in *http.Request) *passage {
 
 // RoundTrip carries one request whose URL is as browsers know it: at the public address, in the upstream's path, which
 // is to be canonical; anything else is an error, and nothing is sent. What [Front] refuses is refused here too. An
-// answer of more than 2 MiB is an error; its body is in memory, and nothing of the request is under way any more.
+// answer of more than 2 MiB is an [*http.MaxBytesError]; its body is in memory, and nothing of the request is under way any more.
 func (t *DirectTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	p, err := t.prepare(r)
 	if err != nil {
@@ -92,7 +92,7 @@ func (t *DirectTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("the answer broke off: %w", err)
 	}
 	if len(body) > maxDirectAnswer {
-		return nil, fmt.Errorf("the answer is longer than %d bytes", maxDirectAnswer)
+		return nil, fmt.Errorf("the answer of the upstream: %w", &http.MaxBytesError{Limit: maxDirectAnswer})
 	}
 	p.takeHeaderHome(res.Header)
 	res.Request, res.Body = r, io.NopCloser(bytes.NewReader(body))

@@ -35,7 +35,8 @@ const patience = 10 * time.Second
 // maxInput bounds a name and a password, in bytes. What is longer is a mistake or an attack.
 const maxInput = 1024
 
-// App is one app as its people's browsers reach it through the gateway.
+// App is one app as its people's browsers reach it through the gateway. An [*http.MaxBytesError] of its transport is an
+// answer that is too long, and any other error an app out of reach.
 type App struct {
 	Name      string                // the upstream's, for errors
 	Origin    *url.URL              // scheme and host under which browsers know it

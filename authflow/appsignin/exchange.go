@@ -68,7 +68,7 @@ func (x *exchange) send(ctx context.Context, method string, to *url.URL, header 
 	}
 	resp, err := x.app.Transport.RoundTrip(req)
 	if err != nil {
-		return nil, x.outOfReach(said, err)
+		return nil, x.unanswered(said, err)
 	}
 	a := &answer{Response: resp, to: said, url: to, set: readSetCookies(to, resp.Header, x.app.Now())}
 	x.before = slices.Clone(x.kept)
@@ -89,10 +89,10 @@ func (x *exchange) read(a *answer) ([]byte, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(a.Body, maxPage+1))
 	if err != nil {
-		return nil, x.outOfReach(a.to, err)
+		return nil, x.unanswered(a.to, err)
 	}
 	if len(body) > maxPage {
-		return nil, x.unclear(a.to, "answered with more than %d KiB, too long for a page to sign in on", maxPage>>10)
+		return nil, x.tooLong(a.to, maxPage)
 	}
 	return body, nil
 }
@@ -179,6 +179,19 @@ func (x *exchange) show(u *url.URL) string {
 
 func (x *exchange) unclear(said, format string, values ...any) error {
 	return fmt.Errorf("%s: %w: %s %s", x.app.Name, ErrUnclear, said, fmt.Sprintf(format, values...))
+}
+
+func (x *exchange) tooLong(said string, limit int64) error {
+	return x.unclear(said, "answered with more than %d KiB, too long for a page to sign in on", limit>>10)
+}
+
+// unanswered says why there is no answer to read: the app gave none, or one that the transport finds too long.
+func (x *exchange) unanswered(said string, cause error) error {
+	var long *http.MaxBytesError
+	if errors.As(cause, &long) {
+		return x.tooLong(said, long.Limit)
+	}
+	return x.outOfReach(said, cause)
 }
 
 // reachError keeps the cause for errors.Is, and out of the text: it names the app's inner address.

@@ -259,6 +259,17 @@ func TestAnAppOutOfReachIsNoAnswerAndItsAddressStaysHidden(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatTheTransportFindsTooLongIsTheAppsFault(t *testing.T) {
+	a := startApp(t)
+	a.Transport = failing(fmt.Errorf("the answer of 127.0.0.1: %w", &http.MaxBytesError{Limit: 2 << 20}))
+	_, err := (&Form{Page: "/login"}).SignIn(t.Context(), a.App, "alice", rightPassword)
+	const says = "GET /login answered with more than 2048 KiB, too long for a page to sign in on"
+	if !errors.Is(err, ErrUnclear) || errors.Is(err, ErrOutOfReach) || !strings.HasSuffix(err.Error(), says) {
+		t.Errorf("got %v", err)
+	}
+	isClean(t, err)
+}
+
 func failing(err error) http.RoundTripper {
 	return roundTrip(func(*http.Request) (*http.Response, error) { return nil, err })
 }

@@ -32,6 +32,7 @@ type Keeper struct {
 type indexEntry struct {
 	Key    string `json:"k"`
 	EndsAt int64  `json:"e"`
+	Ended  bool   `json:"x,omitempty"` // its record goes next, and then the entry
 }
 
 func recordName(key string) string    { return "session/" + key }
@@ -46,16 +47,16 @@ func (k *Keeper) Start(ctx context.Context, token Token, s Session) (*Session, e
 	}
 	// The index first: a session that no list shows could not be revoked, while an entry without a
 	// session is harmless.
-	if err := k.index(ctx, s.Subject, &indexEntry{s.Key, s.EndsAt}, ""); err != nil {
+	if err := k.index(ctx, s.Subject, &indexEntry{Key: s.Key, EndsAt: s.EndsAt}, ""); err != nil {
 		return nil, fmt.Errorf("start session: %w", err)
 	}
 	if err := k.KV.Put(ctx, recordName(s.Key), encode(&s), s.left(now)); err != nil {
 		return nil, fmt.Errorf("start session: %w", err)
 	}
-	// Who ended all of the person's sessions between the two writes has taken the entry away and found no record
-	// to delete: the session must not live.
+	// Who ended all of the person's sessions between the two writes has marked the entry or taken it away, and found
+	// no record to delete: the session must not live.
 	entries, err := k.entries(ctx, s.Subject)
-	if err == nil && !slices.ContainsFunc(entries, func(e indexEntry) bool { return e.Key == s.Key }) {
+	if err == nil && !slices.ContainsFunc(entries, func(e indexEntry) bool { return e.Key == s.Key && !e.Ended }) {
 		err = ErrNone
 	}
 	if err != nil {
@@ -94,7 +95,11 @@ func (k *Keeper) Lookup(ctx context.Context, token Token) (*Session, error) {
 	if now.Unix()-s.SeenAt <= every {
 		return s, nil
 	}
-	return k.update(ctx, s.Key, func(s *Session) error { s.SeenAt = max(s.SeenAt, now.Unix()); return nil })
+	used, err := k.update(ctx, s.Key, func(s *Session) error { s.SeenAt = max(s.SeenAt, now.Unix()); return nil })
+	if errors.Is(err, store.ErrUnconfirmed) {
+		return s, nil // all that could be lost is when it was used last
+	}
+	return used, err
 }
 
 // Peek returns a live session by its key, or [ErrNone], and does not note that it was used.
@@ -152,29 +157,38 @@ func (k *Keeper) Revoke(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// RevokeAll ends every session of subject but the one under the key except (none, where it is empty).
+// StayEnded makes sure that a session which is gone stays gone. Whoever ended it may have been told
+// [store.ErrUnconfirmed], and asks again: what no replica has heard of could come back.
+func (k *Keeper) StayEnded(ctx context.Context, key string) error {
+	if err := k.KV.Delete(ctx, recordName(key)); err != nil {
+		return fmt.Errorf("revoke session: %w", err)
+	}
+	return nil
+}
+
+// RevokeAll ends every session of subject but the one under the key except (none, where it is empty). Where it
+// fails half-way, the next call ends what is left.
 func (k *Keeper) RevokeAll(ctx context.Context, subject, except string) error {
 	var names []string
-	// The index first: a session that is being started looks there whether it may live.
-	err := k.KV.Update(ctx, indexName(subject), func(raw []byte) ([]byte, time.Duration, error) {
-		entries, err := decodeIndex(raw)
-		if err != nil {
-			return nil, 0, err
-		}
-		var kept []indexEntry
+	// Marked in the index first: a session that is being started looks there whether it may live. Taken out of it
+	// last: who tries again after a fault must find them.
+	err := k.changeIndex(ctx, subject, func(entries []indexEntry) []indexEntry {
 		names = nil
-		for _, e := range entries {
-			if e.Key == except {
-				kept = append(kept, e)
-			} else {
-				names = append(names, recordName(e.Key))
+		for i := range entries {
+			if entries[i].Key != except {
+				entries[i].Ended = true
+				names = append(names, recordName(entries[i].Key))
 			}
 		}
-		next, life := k.encodeIndex(kept)
-		return next, life, nil
+		return entries
 	})
+	if err == nil || errors.Is(err, store.ErrUnconfirmed) {
+		err = errors.Join(err, k.KV.Delete(ctx, names...))
+	}
 	if err == nil {
-		err = k.KV.Delete(ctx, names...)
+		err = k.changeIndex(ctx, subject, func(entries []indexEntry) []indexEntry {
+			return slices.DeleteFunc(entries, func(e indexEntry) bool { return slices.Contains(names, recordName(e.Key)) })
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("revoke sessions: %w", err)
@@ -268,15 +282,11 @@ func (k *Keeper) entries(ctx context.Context, subject string) ([]indexEntry, err
 	return decodeIndex(raw)
 }
 
-// index adds an entry to a person's index and takes one out, drops those that have ended, and ends the
+// index adds an entry to a person's index and takes one out, drops those that are past their end, and ends the
 // oldest session where there are too many.
 func (k *Keeper) index(ctx context.Context, subject string, add *indexEntry, remove string) error {
 	var dropped []string
-	err := k.KV.Update(ctx, indexName(subject), func(raw []byte) ([]byte, time.Duration, error) {
-		entries, err := decodeIndex(raw)
-		if err != nil {
-			return nil, 0, err
-		}
+	err := k.changeIndex(ctx, subject, func(entries []indexEntry) []indexEntry {
 		now := k.Now().Unix()
 		entries = slices.DeleteFunc(entries, func(e indexEntry) bool { return e.EndsAt <= now || e.Key == remove })
 		if add != nil {
@@ -287,13 +297,24 @@ func (k *Keeper) index(ctx context.Context, subject string, add *indexEntry, rem
 			dropped = append(dropped, recordName(entries[0].Key))
 			entries = entries[1:]
 		}
-		next, life := k.encodeIndex(entries)
-		return next, life, nil
+		return entries
 	})
 	if err != nil {
 		return err
 	}
 	return k.KV.Delete(ctx, dropped...)
+}
+
+// changeIndex changes a person's index in one atomic step; change may run more than once.
+func (k *Keeper) changeIndex(ctx context.Context, subject string, change func([]indexEntry) []indexEntry) error {
+	return k.KV.Update(ctx, indexName(subject), func(raw []byte) ([]byte, time.Duration, error) {
+		entries, err := decodeIndex(raw)
+		if err != nil {
+			return nil, 0, err
+		}
+		next, life := k.encodeIndex(change(entries))
+		return next, life, nil
+	})
 }
 
 // encodeIndex returns the record of an index and its life: nil where it names no session.

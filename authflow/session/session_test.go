@@ -226,3 +226,76 @@ func TestRevokeAllSparesOneAndOtherPeople(t *testing.T) {
 		}
 	}
 }
+
+// faultyStore fails a write where fault says so; the write of an ErrUnconfirmed stands.
+type faultyStore struct {
+	store.KV
+	fault func(method, key string) error
+}
+
+func (f faultyStore) Update(ctx context.Context, key string, change store.Change) error {
+	err := f.fault("Update", key)
+	if err == nil || errors.Is(err, store.ErrUnconfirmed) {
+		err = errors.Join(err, f.KV.Update(ctx, key, change))
+	}
+	return err
+}
+
+func (f faultyStore) Delete(ctx context.Context, keys ...string) error {
+	for _, key := range keys {
+		err := f.fault("Delete", key)
+		if err == nil || errors.Is(err, store.ErrUnconfirmed) {
+			err = errors.Join(err, f.KV.Delete(ctx, key))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestEndingAllSessionsAgainAfterAFaultEndsWhatWasLeft(t *testing.T) {
+	unconfirmed := errors.Join(store.ErrUnavailable, store.ErrUnconfirmed)
+	for at := range 4 {
+		for _, fault := range []error{store.ErrUnavailable, unconfirmed} {
+			k, _ := keeper(t)
+			a, _ := begin(t, k, nil)
+			b, _ := begin(t, k, nil)
+			kept, spared := begin(t, k, nil)
+			writes := 0
+			faulty := &Keeper{Now: k.Now, KV: faultyStore{k.KV, func(string, string) error {
+				writes++
+				if writes == at+1 {
+					return fault
+				}
+				return nil
+			}}}
+			if err := faulty.RevokeAll(t.Context(), "file:alice", spared.Key); !errors.Is(err, fault) {
+				t.Errorf("a fault at write %d: %v", at+1, err)
+			}
+			if err := faulty.RevokeAll(t.Context(), "file:alice", spared.Key); err != nil {
+				t.Errorf("again after a fault at write %d: %v", at+1, err)
+			}
+			for token, want := range map[Token]error{a: ErrNone, b: ErrNone, kept: nil} {
+				if _, err := k.Lookup(t.Context(), token); !errors.Is(err, want) {
+					t.Errorf("after a fault (%v) at write %d: %v, want %v", fault, at+1, err, want)
+				}
+			}
+			if entries, err := k.entries(t.Context(), "file:alice"); err != nil || len(entries) != 1 {
+				t.Errorf("after a fault at write %d the index names %d sessions, %v", at+1, len(entries), err)
+			}
+		}
+	}
+}
+
+func TestAUseThatNoReplicaHasHeardOfIsNoReasonToTurnSomebodyAway(t *testing.T) {
+	k, c := keeper(t)
+	token, _ := begin(t, k, nil)
+	for fault, want := range map[error]error{store.ErrUnconfirmed: nil, store.ErrUnavailable: store.ErrUnavailable} {
+		c.pass(2 * time.Minute)
+		faulty := &Keeper{Now: k.Now, KV: faultyStore{k.KV, func(string, string) error { return fault }}}
+		if s, err := faulty.Lookup(t.Context(), token); !errors.Is(err, want) || (err == nil) != (s != nil) {
+			t.Errorf("%v: %v, %v", fault, s, err)
+		}
+	}
+}

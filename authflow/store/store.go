@@ -18,6 +18,10 @@ var (
 	// ErrUnavailable says that the store could not be asked, or did not answer in time. Nothing may be
 	// concluded from it: a write that ended with it may or may not have happened.
 	ErrUnavailable = errors.New("store: out of reach")
+	// ErrUnconfirmed says that a write stands, but that no replica of the store's has it yet, so that the
+	// loss of the store's master could undo it. Whatever wraps it wraps [ErrUnavailable] too: who must know
+	// that the write is there for good has not been told so.
+	ErrUnconfirmed = errors.New("store: no replica has it yet")
 )
 
 // KV is a key-value store with expiry and one-key atomicity. All methods may be called by any number of
@@ -26,6 +30,11 @@ var (
 // error that wraps [ErrUnavailable], with the cause beside it.
 //
 // Keys are 1 to 512 bytes; values at most 1 MiB. A longer one is an error of the caller's and is never cut.
+// Update and Delete are kept: where the store has replicas, they are done only when one of them has the
+// write, and end in [ErrUnconfirmed] where none acknowledges it in time. So a step that was accepted, a
+// code that was struck out and a session that was ended stay so when the master is lost. What Put and
+// Count have written may be undone then: it is what opens doors, or counts.
+//
 // A time to live of 0 or less means that the value stays until it is deleted. Expiry is exact to a second
 // and never early; a value that must not be used past an instant carries that instant itself.
 type KV interface {
@@ -37,7 +46,8 @@ type KV interface {
 	Put(ctx context.Context, key string, value []byte, ttl time.Duration) error
 
 	// Delete removes the keys. A key that is not there is no error. Each key goes in one step; several
-	// keys do not go together.
+	// keys do not go together, but all have gone before the first is waited for. Deleting again after
+	// [ErrUnconfirmed] waits again for a replica, although nothing is left to delete.
 	Delete(ctx context.Context, keys ...string) error
 
 	// Update replaces the value under key in one atomic step: no other write to that key comes between

@@ -10,13 +10,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"sallyport/config/strictyaml"
+	"sallyport/internal/filewatch"
 )
 
 // Directory answers questions about users from the last good reading of the file. It may be used by any number of
@@ -26,33 +25,11 @@ type Directory struct {
 	log  *slog.Logger
 	good atomic.Pointer[snapshot]
 
-	loading  sync.Mutex // guards what follows, and keeps readings in order
-	seen     state      // of the file, when it was last read
-	retry    bool       // the file could not be opened, which may mend without a change of its state
-	reported string     // the last error that was logged
+	loading  sync.Mutex      // guards what follows, and keeps readings in order
+	seen     filewatch.State // of the file, when it was last read
+	retry    bool            // the file could not be opened, which may mend without a change of its state
+	reported string          // the last error that was logged
 	onChange []func()
-}
-
-// state tells whether a file has changed without reading it.
-type state struct {
-	modified time.Time
-	size     int64
-	file     fs.FileInfo
-}
-
-func (s state) same(other state) bool {
-	if s.file == nil || other.file == nil {
-		return s.file == other.file
-	}
-	return s.modified.Equal(other.modified) && s.size == other.size && os.SameFile(s.file, other.file)
-}
-
-func stateOf(path string) state {
-	info, err := os.Stat(path)
-	if err != nil {
-		return state{}
-	}
-	return state{info.ModTime(), info.Size(), info}
 }
 
 // Open reads the file at path. The error lists everything that is wrong with it, one on each line.
@@ -123,7 +100,7 @@ func (d *Directory) Reload() error {
 }
 
 func (d *Directory) load() error {
-	d.seen = stateOf(d.path) // before the reading: a change during it is then seen by the next look
+	d.seen = filewatch.Look(d.path) // before the reading: a change during it is then seen by the next look
 	s, err := read(d.path)
 	_, d.retry = errors.AsType[*fs.PathError](err)
 	if err != nil {
@@ -137,38 +114,19 @@ func (d *Directory) load() error {
 	return nil
 }
 
-// interval is how often Watch looks at the file. A change is taken over when two looks have found it the same, so
-// that a file is not read while it is being written: within twice this time.
-const interval = 200 * time.Millisecond
-
 // Watch takes changes of the file over, well within a second, until ctx ends. What it does and what it cannot take
 // over it writes to the log, one line for each change.
 func (d *Directory) Watch(ctx context.Context) {
-	if d.path == "" {
-		return
-	}
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	last := stateOf(d.path)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			now := stateOf(d.path)
-			if now.same(last) {
-				d.follow(now)
-			}
-			last = now
-		}
+	if d.path != "" {
+		filewatch.Watch(ctx, d.follow, d.path)
 	}
 }
 
 // follow reads the file where it is no longer in the state in which it was read.
-func (d *Directory) follow(now state) {
+func (d *Directory) follow(now filewatch.State) {
 	d.loading.Lock()
 	defer d.loading.Unlock()
-	changed := !now.same(d.seen)
+	changed := !now.Same(d.seen)
 	if !changed && !d.retry {
 		return
 	}

@@ -18,7 +18,8 @@ const maxName = 256 // bytes
 
 // Fold returns the one spelling under which a login is looked up and counted: without space around it, in NFKC
 // (Unicode Standard Annex #15) and case-folded, so that full-width letters, composed and decomposed accents and letter case make no
-// difference. Folding twice changes nothing. What cannot be seen, or is longer than 256 bytes, is [ErrBadName].
+// difference. Folding twice changes nothing. What cannot be seen, line breaks around it too, or is longer than 256 bytes, is
+// [ErrBadName].
 func Fold(login string) (string, error) {
 	if len(login) > maxName {
 		return "", fmt.Errorf("%w: longer than %d bytes", ErrBadName, maxName)
@@ -26,7 +27,7 @@ func Fold(login string) (string, error) {
 	if !utf8.ValidString(login) {
 		return "", fmt.Errorf("%w: not UTF-8", ErrBadName)
 	}
-	login = strings.TrimSpace(login)
+	login = strings.TrimFunc(login, func(r rune) bool { return r == '\t' || unicode.Is(unicode.Zs, r) })
 	if strings.ContainsFunc(login, unseen) {
 		return "", fmt.Errorf("%w: holds a character that cannot be seen", ErrBadName)
 	}

@@ -189,7 +189,7 @@ func TestTheStampChangesWithThePasswordAlone(t *testing.T) {
 func TestFoldRefusesWhatCannotBeSeen(t *testing.T) {
 	for _, login := range []string{
 		"", " ", "\u3000", "a\x00b", "a\nb", "a\u200bb", "a\u200db", "a\u202eb", "a\ufeffb", "a\u00adb", "a\u034fb", "a\u115fb", "a\u3164b", "a\ufe0fb",
-		"a\U000e0041b", "a\ue000b", "a\u2028b", "\xff", strings.Repeat("a", 257), strings.Repeat("ﷺ", 85),
+		"a\U000e0041b", "a\ue000b", "a\u2028b", "a\n", "\r\na", "a\u0085", "\u2028a", "\xff", strings.Repeat("a", 257), strings.Repeat("ﷺ", 85),
 	} {
 		if folded, err := Fold(login); err == nil {
 			t.Errorf("%q: %q", login, folded)

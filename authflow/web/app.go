@@ -114,10 +114,11 @@ func (a *AppSignIn) SignIn(r *http.Request, id *session.Identity) (lines []strin
 	if !known {
 		return nil, true, nil
 	}
+	again := a.signInOnce
 	if a.app.OwnBasic {
-		return nil, true, a.server.Flow.ForgetPassword(r.Context(), id.Key)
+		again = a.askWhetherRight
 	}
-	done := a.recent.once(id.Key, a.server.Flow.Now(), r, func() signInResult { return a.signInOnce(r, id, plain) })
+	done := a.recent.once(id.Key, a.server.Flow.Now(), r, func() signInResult { return again(r, id, plain) })
 	return done.lines, done.ask, done.err
 }
 
@@ -151,27 +152,51 @@ func (a *AppSignIn) signInOnce(r *http.Request, id *session.Identity, plain stri
 	return signInResult{lines: lines}
 }
 
+// askWhetherRight finds out whether a 401 to somebody's own password is about the password: apps answer so too where a
+// person may not go. One that is still right is kept, and the 401 passes.
+func (a *AppSignIn) askWhetherRight(r *http.Request, id *session.Identity, plain string) signInResult {
+	if a.app.Verify != nil {
+		may, err := a.server.Flow.MaySignInToApp(r.Context(), id.Key, a.app.Name)
+		if err != nil || !may {
+			return signInResult{err: err}
+		}
+		if right, err := a.app.Verify(r, id.Username, plain); right || err != nil {
+			return signInResult{err: err}
+		}
+	}
+	return signInResult{ask: true, err: a.server.Flow.ForgetPassword(r.Context(), id.Key)}
+}
+
 // signInToApps signs somebody whose session begins in to the apps of this host that want it now, side by side. An app
 // that does not answer keeps nobody out of the gateway. Where the app that the person is going to refuses the password,
 // the way there leads over the page that asks for it.
+//
+// At an app of theirs where they are not signed in now, nobody is: what whoever had the browser before has left of it
+// goes.
 func (s *Server) signInToApps(w http.ResponseWriter, r *http.Request, out *authflow.Outcome) {
 	var apps []*App
 	for _, a := range s.Apps {
-		if out.Password != "" && a.AtStart && a.SignIn != nil && a.Takes(out.User.Source) && onHost(r.Host, a.Hosts) {
+		if out.Password != "" && a.SignIn != nil && a.Takes(out.User.Source) && onHost(r.Host, a.Hosts) {
 			apps = append(apps, a)
 		}
 	}
 	results := make([]signInResult, len(apps))
 	var all sync.WaitGroup
 	for i, a := range apps {
-		all.Go(func() { results[i].lines, results[i].err = a.SignIn(r, out.User.Username, out.Password) })
+		if a.AtStart {
+			all.Go(func() { results[i].lines, results[i].err = a.SignIn(r, out.User.Username, out.Password) })
+		}
 	}
 	all.Wait()
 	for i, done := range results {
+		name := apps[i].Name
+		if len(done.lines) == 0 {
+			s.expireAppCookies(w, r, func(app string) bool { return app == name })
+		}
 		for _, line := range done.lines {
 			w.Header().Add("Set-Cookie", line)
 		}
-		switch name := apps[i].Name; {
+		switch {
 		case done.err == nil:
 		case !errors.Is(done.err, authflow.ErrInvalidCredentials):
 			s.Log.Warn("nobody could be signed in to the app", "upstream", name, "cause", done.err)

@@ -126,6 +126,9 @@ func (s *Server) setSession(w http.ResponseWriter, r *http.Request, out *authflo
 	if len(r.CookiesNamed(s.Jar.Name(cookie.Pending))) > 0 {
 		s.Jar.Clear(w, cookie.Pending)
 	}
+	if out.Device != nil { // somebody else had the browser before: what they have left at the apps is not this person's
+		s.expireAppCookies(w, r, func(string) bool { return true })
+	}
 	s.signInToApps(w, r, out)
 	if out.Device == nil {
 		return nil

@@ -82,7 +82,7 @@ func (s *Server) postAppPassword(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		answer := s.explain(w, r, err)
 		if errors.Is(err, authflow.ErrInvalidCredentials) {
-			answer.words = "The app does not take that password either."
+			answer.words = a.Name + " does not take that password either."
 		}
 		page := s.appPassword(r, a, cur, returnTo)
 		page.Error = answer.words

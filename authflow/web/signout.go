@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 
 // AppCookies are cookies of an app that the gateway's sign-out expires.
 type AppCookies struct {
+	App   string   // the upstream's name
 	Hosts []string // of the app, with or without a port; none: any
 	Path  string   // of its entry, without a slash at its end but for the root
 	Names []string // a * at the end stands for any rest
@@ -21,7 +23,7 @@ func (s *Server) postLogout(w http.ResponseWriter, r *http.Request) {
 	for _, kind := range []cookie.Kind{cookie.Session, cookie.Pending} {
 		s.Jar.Clear(w, kind)
 	}
-	s.expireAppCookies(w, r)
+	s.expireAppCookies(w, r, func(string) bool { return true })
 	switch {
 	case err != nil:
 		s.fail(w, r, err)
@@ -75,21 +77,21 @@ func (s *Server) addToken(tokens []session.Token, kind cookie.Kind, envelope str
 	return append(tokens, session.Token(raw[:len(session.Token{})]))
 }
 
+// endSessions ends all of them, also after one that could not be ended.
 func (s *Server) endSessions(r *http.Request, tokens []session.Token) error {
+	var errs []error
 	for _, token := range tokens {
-		if err := s.Flow.SignOut(r.Context(), token, s.sender(r)); err != nil {
-			return err
-		}
+		errs = append(errs, s.Flow.SignOut(r.Context(), token, s.sender(r)))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// expireAppCookies takes the cookies of the apps on this host out of the browser. Which path a cookie was set for
+// expireAppCookies takes the cookies of those apps on this host out of the browser. Which path a cookie was set for
 // no browser says, so each is expired for those that an app would use. A name with a * stands for those that
 // came with the request.
-func (s *Server) expireAppCookies(w http.ResponseWriter, r *http.Request) {
+func (s *Server) expireAppCookies(w http.ResponseWriter, r *http.Request, of func(app string) bool) {
 	for _, app := range s.AppCookies {
-		if !onHost(r.Host, app.Hosts) {
+		if !of(app.App) || !onHost(r.Host, app.Hosts) {
 			continue
 		}
 		for _, name := range appCookieNames(r, app.Names) {

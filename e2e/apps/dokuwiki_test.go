@@ -20,7 +20,7 @@ import (
 // wikiPort is the port of DokuWiki's page.
 const wikiPort = "8080"
 
-// wikiPassword is what carroll signs in to the wiki with.
+// wikiPassword is what people sign in to the wiki with.
 const wikiPassword = "a password of its own"
 
 func TestDokuWikiWorksBehindTheGateway(t *testing.T) {
@@ -48,7 +48,7 @@ func TestDokuWikiWorksBehindTheGateway(t *testing.T) {
 	}
 }
 
-// dokuwiki keeps everything that it writes in the test's folder, and lets only carroll read.
+// dokuwiki keeps everything that it writes in the test's folder, and lets only its people read.
 func (a *realApp) dokuwiki() *harness.Process {
 	here := harness.Port(a.t, a.Address)
 	a.section = strings.ReplaceAll(a.section, cookieName(wikiPort), cookieName(here))
@@ -56,21 +56,36 @@ func (a *realApp) dokuwiki() *harness.Process {
 	if strings.Contains(a.section, "```php") {
 		settings = a.block("php")
 	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(wikiPassword), bcrypt.MinCost)
-	if err != nil {
-		a.t.Fatal(err)
-	}
 	a.write("local.php", fmt.Sprintf("<?php\n%s$conf['useacl'] = 1;\n$conf['savedir'] = '%s/data';\n", settings, a.Dir))
-	a.write("users.auth.php", fmt.Sprintf("carroll:%s:Lewis Carroll:carroll@example.com:user\n", hash))
+	a.wikiPeople(wikiPassword)
 	a.write("acl.auth.php", "*\t@ALL\t0\n*\t@user\t8\n")
-	words := strings.Fields(a.block("sh"))
-	last := len(words) - 1
-	a.write("router.php", fmt.Sprintf("<?php define('DOKU_CONF', '%s/');\nreturn require '%s';\n", a.Dir, words[last]))
 	for _, name := range []string{"attic", "cache", "index", "locks", "log", "media", "media_attic", "media_meta", "meta", "pages", "sessions", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(a.Dir, "data", name), 0o700); err != nil {
 			a.t.Fatal(err)
 		}
 	}
+	return a.runDokuWiki()
+}
+
+// wikiPeople writes who there is in the wiki: carroll with a password, and dodgson, whose password is wikiPassword.
+func (a *realApp) wikiPeople(carrolls string) {
+	a.t.Helper()
+	people := ""
+	for _, p := range []struct{ name, password, full string }{{"carroll", carrolls, "Lewis Carroll"}, {"dodgson", wikiPassword, "Charles Dodgson"}} {
+		hash, err := bcrypt.GenerateFromPassword([]byte(p.password), bcrypt.MinCost)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		people += fmt.Sprintf("%s:%s:%s:%s@example.com:user\n", p.name, hash, p.full, p.name)
+	}
+	a.write("users.auth.php", people)
+}
+
+// runDokuWiki starts what is set up.
+func (a *realApp) runDokuWiki() *harness.Process {
+	words := strings.Fields(a.block("sh"))
+	last := len(words) - 1
+	a.write("router.php", fmt.Sprintf("<?php define('DOKU_CONF', '%s/');\nreturn require '%s';\n", a.Dir, words[last]))
 	arguments := append(words[slices.Index(words, "php")+1:last], "-d", "session.save_path="+filepath.Join(a.Dir, "data/sessions"), "router.php")
 	return harness.Start(a.t, a.Dir, "php", arguments...)
 }
@@ -126,19 +141,25 @@ func (w *wiki) wantText(want string) {
 	}
 }
 
-// loseTheSessionWhileTyping lets the gateway's session end before a page is saved, as its timeout would.
+// loseTheSessionWhileTyping lets the gateway's session end before a page is saved.
 func (w *wiki) loseTheSessionWhileTyping() {
 	w.t.Helper()
 	w.edit("Nothing was lost. ")
-	w.Do("losing the gateway's cookie", func(ctx context.Context, _ *chromedp.Target) (chromedp.Void, error) {
-		_, err := chromedp.Call(ctx, network.DeleteCookies, network.DeleteCookiesParams{Name: "sallyport", URL: w.URL})
-		return chromedp.Void{}, err
-	})
+	w.loseTheGatewaysCookie()
 	w.save()
 	w.signInAgain()
 	w.WantPage("Your form has not been sent yet")
 	w.Follow("main .primary")
 	w.wantText("Nothing was lost.")
+}
+
+// loseTheGatewaysCookie ends the gateway's session as its timeout would.
+func (w *wiki) loseTheGatewaysCookie() {
+	w.t.Helper()
+	w.Do("losing the gateway's cookie", func(ctx context.Context, _ *chromedp.Target) (chromedp.Void, error) {
+		_, err := chromedp.Call(ctx, network.DeleteCookies, network.DeleteCookiesParams{Name: "sallyport", URL: w.URL})
+		return chromedp.Void{}, err
+	})
 }
 
 // signInAgain passes the gateway's pages.

@@ -69,10 +69,13 @@ func (p *Process) Wait() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
+// Pid is the number of the process.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
 // PeakMemory returns the most memory that the process has had in use so far, in bytes (VmHWM of proc_pid_status(5)).
 func (p *Process) PeakMemory() int64 {
 	p.t.Helper()
-	path := fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)
+	path := fmt.Sprintf("/proc/%d/status", p.Pid())
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		p.t.Fatal(err)

@@ -26,14 +26,21 @@ func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 		warnings = append(warnings, found...)
 		return err
 	}
-	switch client := s.client.(type) {
-	case *redis.ClusterClient:
-		err = client.ForEachMaster(ctx, look)
-	case *redis.Client:
-		err = look(ctx, client)
-	}
+	err = s.eachMaster(ctx, look)
 	slices.Sort(warnings)
 	return warnings, err
+}
+
+// eachMaster calls do for the server, or for every master of a Cluster side by side.
+func (s *Store) eachMaster(ctx context.Context, do func(context.Context, *redis.Client) error) error {
+	switch client := s.client.(type) {
+	case *redis.ClusterClient:
+		return client.ForEachMaster(ctx, do)
+	case *redis.Client:
+		return do(ctx, client)
+	default:
+		return fmt.Errorf("a client of a kind that is never made: %T", client)
+	}
 }
 
 func checkNode(ctx context.Context, node *redis.Client) (warnings []string, err error) {

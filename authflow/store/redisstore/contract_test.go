@@ -14,7 +14,7 @@ import (
 // aclUser is what the comment on [Options.Username] promises to be enough, and nothing besides.
 const (
 	aclKeys  = "~sallyport:*"
-	aclBasic = "+get +set +del +eval +evalsha +incrby +pexpire +pttl"
+	aclBasic = "+get +set +del +eval +evalsha +incrby +pexpire +pttl +role +wait"
 )
 
 func aclUser(commands string) string {

@@ -30,7 +30,7 @@ type Options struct {
 	Cluster    bool   // a Cluster although there is one address
 	// Username is the ACL user; empty: the default user. It needs its keys (~<KeyPrefix>*) and
 	//
-	//	+get +set +del +eval +evalsha +incrby +pexpire +pttl
+	//	+get +set +del +eval +evalsha +incrby +pexpire +pttl +role +wait
 	//
 	// and, with a Cluster, +ping and +cluster|slots (before Redis 7: +cluster); with a DB, +select; and for
 	// [Store.Check] to see all, +info and +config|get. Sentinels themselves are asked without credentials.
@@ -60,6 +60,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	redis.SetLogger(libraryLog{cmp.Or(opts.Log, slog.New(slog.DiscardHandler))})
 	s := &Store{prefix: opts.KeyPrefix, timeout: cmp.Or(opts.Timeout, defaultTimeout), turns: newTurns()}
 	s.client = newClient(opts, cluster, s.timeout)
+	keepWrites(s.client)
 	if err := s.probe(ctx); err != nil {
 		_ = s.Close() // nothing was done with it
 		return nil, explain(opts, err)
@@ -134,6 +135,10 @@ func (s *Store) probe(ctx context.Context) error {
 		return err
 	}
 	if _, _, err := s.swap(ctx, probeKey+"-value", "", []byte{}, time.Minute); err != nil {
+		return err
+	}
+	wait := func(ctx context.Context, node *redis.Client) error { return node.Do(ctx, "wait", 0, 1).Err() }
+	if err := s.eachMaster(ctx, wait); err != nil {
 		return err
 	}
 	_, err := s.do(ctx, "del", s.prefix+probeKey+"-value")

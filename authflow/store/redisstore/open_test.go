@@ -76,7 +76,8 @@ func TestOpenSaysWhereRedisIsNotToBeFound(t *testing.T) {
 
 func TestOpenSaysWhichCredentialsAreRefused(t *testing.T) {
 	server := redistest.Start(t, "requirepass right",
-		"user gate on >secret ~sallyport:* +get +set +del", "user keys on >secret ~other:* +@all")
+		"user gate on >secret ~sallyport:* +get +set +del", "user keys on >secret ~other:* +@all",
+		"user hasty on >secret ~sallyport:* +@all -wait", "user blind on >secret ~sallyport:* +@all -role")
 	as := func(user, password string) Options {
 		return Options{Addresses: []string{server.Addr}, Username: user, Password: password}
 	}
@@ -85,6 +86,8 @@ func TestOpenSaysWhichCredentialsAreRefused(t *testing.T) {
 		"wrong password":         {as("", "hunter2"), []string{server.Addr, "password refused", "WRONGPASS"}},
 		"unknown user":           {as("nobody", "hunter2"), []string{"password refused", "WRONGPASS"}},
 		"a user without scripts": {as("gate", "secret"), []string{"ACL user may not", "evalsha"}},
+		"a user who cannot wait": {as("hasty", "secret"), []string{"ACL user may not", "wait"}},
+		"a user without roles":   {as("blind", "secret"), []string{"ACL user may not", "role"}},
 		"a user of other keys":   {as("keys", "secret"), []string{"ACL user may not", "NOPERM"}},
 	})
 }

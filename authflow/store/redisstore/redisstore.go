@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -80,8 +81,14 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	for _, key := range keys {
+	// A replica that does not answer must not keep the later keys alive.
+	for _, key := range keys[:max(0, len(keys)-1)] {
 		if _, err := s.do(ctx, "del", s.prefix+key); err != nil {
+			return fault("delete", err)
+		}
+	}
+	for _, key := range slices.Backward(keys) {
+		if _, err := s.runKept(ctx, deleteScript, key); err != nil {
 			return fault("delete", err)
 		}
 	}

@@ -39,6 +39,13 @@ else
 end
 return 1`)
 
+// deleteScript deletes the key, and writes even where there is none: only a write has a place in what goes to the
+// replicas, and whoever deletes again because nobody confirmed the first time wants to wait for just that.
+var deleteScript = newScript(`
+redis.call('SET', KEYS[1], '')
+redis.call('DEL', KEYS[1])
+return 1`)
+
 // countScript adds ARGV[1] to the counter, which a first positive delta creates with ARGV[2] milliseconds to
 // live (0: endless). It returns the sum as text, for Lua's numbers lose digits beyond 2^53, and what PTTL says.
 var countScript = newScript(`
@@ -59,7 +66,7 @@ func (s *Store) swap(ctx context.Context, key, old string, next []byte, ttl time
 	if ttl > 0 {
 		life = milliseconds(ttl)
 	}
-	reply, err := s.run(ctx, swapScript, key, old, tagged, life)
+	reply, err := s.runKept(ctx, swapScript, key, old, tagged, life)
 	_, swapped = reply.(int64)
 	found, _ = reply.(string)
 	return found, swapped, err
@@ -87,20 +94,39 @@ func (s *Store) count(ctx context.Context, key string, delta int64, window time.
 // run calls the script by its digest, and sends its text where the server does not know it (yet, or after a
 // restart): an unknown digest has done nothing, so this is the one case in which asking again is safe.
 func (s *Store) run(ctx context.Context, sc script, key string, args ...any) (any, error) {
+	return s.runBy(s.do, ctx, sc, key, args)
+}
+
+// runKept is run for a write that must outlive the master: see [kept].
+func (s *Store) runKept(ctx context.Context, sc script, key string, args ...any) (any, error) {
+	return s.runBy(s.keep, ctx, sc, key, args)
+}
+
+func (s *Store) runBy(send sender, ctx context.Context, sc script, key string, args []any) (any, error) {
 	tail := append([]any{1, s.prefix + key}, args...)
-	reply, err := s.do(ctx, append([]any{"evalsha", sc.digest}, tail...)...)
+	reply, err := send(ctx, append([]any{"evalsha", sc.digest}, tail...)...)
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		reply, err = s.do(ctx, append([]any{"eval", sc.text}, tail...)...)
+		reply, err = send(ctx, append([]any{"eval", sc.text}, tail...)...)
 	}
 	return reply, err
 }
 
-// do sends one command, once. A reply of nil is no error.
+// sender sends one command, once. A reply of nil is no error.
+type sender func(ctx context.Context, args ...any) (any, error)
+
 func (s *Store) do(ctx context.Context, args ...any) (any, error) {
-	cmd := once{redis.NewCmd(ctx, args...)}
-	err := s.client.Process(ctx, cmd)
-	// Compared, not asked with errors.Is: Sentinels that do not know the master are an error that wraps
-	// redis.Nil, and must not pass for a key that is not there.
+	cmd := redis.NewCmd(ctx, args...)
+	return replyOf(cmd, s.client.Process(ctx, once{cmd}))
+}
+
+func (s *Store) keep(ctx context.Context, args ...any) (any, error) {
+	cmd := redis.NewCmd(ctx, args...)
+	return replyOf(cmd, s.client.Process(ctx, kept{once{cmd}}))
+}
+
+// replyOf compares, and does not ask with errors.Is: Sentinels that do not know the master are an error that
+// wraps redis.Nil, and must not pass for a key that is not there.
+func replyOf(cmd *redis.Cmd, err error) (any, error) {
 	if err == redis.Nil {
 		return nil, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,18 +25,14 @@ type Sentinel struct {
 func StartSentinel(t testing.TB) *Sentinel {
 	t.Helper()
 	const name = "sallyport"
-	master := Start(t, "repl-diskless-sync-delay 0") // by default it waits 5 s for more replicas
+	master := Start(t, Replicated)
 	host, port, _ := net.SplitHostPort(master.Addr)
-	replica := Start(t, fmt.Sprintf("replicaof %s %s", host, port))
+	replica := StartReplica(t, master)
 	sentinel := start(t, nil, []string{"--sentinel"}, []string{
 		"port %port",
 		fmt.Sprintf("sentinel monitor %s %s %s 1", name, host, port),
 		fmt.Sprintf("sentinel down-after-milliseconds %s 500", name),
 		fmt.Sprintf("sentinel failover-timeout %s 2000", name),
-	})
-	until(t, master.Addr, "the replica is in step", func(ctx context.Context, c *redis.Client) (bool, error) {
-		info, err := c.Info(ctx, "replication").Result()
-		return strings.Contains(info, "state=online"), err
 	})
 	until(t, sentinel.Addr, "the Sentinel knows the replica", func(ctx context.Context, c *redis.Client) (bool, error) {
 		info, err := c.Info(ctx, "sentinel").Result()
@@ -44,6 +41,61 @@ func StartSentinel(t testing.TB) *Sentinel {
 	return &Sentinel{Server: sentinel, MasterName: name, Master: master, Replica: replica}
 }
 
+// Replicated is a line of redis.conf for a master that is to get a replica: by default it waits 5 s for more of them.
+const Replicated = "repl-diskless-sync-delay 0"
+
+// StartReplica runs a replica of the master with these further lines of redis.conf, and returns when it is in step.
+func StartReplica(t testing.TB, master *Server, conf ...string) *Server {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(master.Addr)
+	replica := Start(t, append(conf, fmt.Sprintf("replicaof %s %s", host, port))...)
+	untilInStep(t, master)
+	return replica
+}
+
+// StartClusterReplica runs a replica of one master of a Cluster, and returns when it is in step.
+func StartClusterReplica(t testing.TB, master *Server) *Server {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(master.Addr)
+	var id string
+	until(t, master.Addr, "the master knows its name", func(ctx context.Context, c *redis.Client) (bool, error) {
+		name, err := c.Do(ctx, "cluster", "myid").Text()
+		id = name
+		return true, err
+	})
+	replica := Start(t, clusterNode...)
+	until(t, replica.Addr, "the replica meets its master", func(ctx context.Context, c *redis.Client) (bool, error) {
+		return true, c.ClusterMeet(ctx, host, port).Err()
+	})
+	until(t, replica.Addr, "the replica follows its master", func(ctx context.Context, c *redis.Client) (bool, error) {
+		err := c.ClusterReplicate(ctx, id).Err()
+		if redis.HasErrorPrefix(err, "Unknown node") { // they have not met yet
+			return false, nil
+		}
+		return true, err
+	})
+	untilInStep(t, master)
+	return replica
+}
+
+func untilInStep(t testing.TB, master *Server) {
+	t.Helper()
+	until(t, master.Addr, "a replica is in step", func(ctx context.Context, c *redis.Client) (bool, error) {
+		if err := c.Do(ctx, "wait", 1000, 20).Err(); err != nil { // lets the master ask for acknowledgements
+			return false, err
+		}
+		role, err := c.Do(ctx, "role").Slice() // "master", offset, and of each replica host, port, acknowledged offset
+		if err != nil || len(role) != 3 {
+			return false, err
+		}
+		text := fmt.Sprint(role[2])
+		return text != "[]" && !strings.Contains(text, " 0]"), nil
+	})
+}
+
+// clusterNode are the lines of redis.conf that make a server a node of a Cluster.
+var clusterNode = []string{"cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-node-timeout 5000", Replicated}
+
 // StartCluster runs a Cluster of three masters without replicas, each with these further lines of redis.conf,
 // and returns when all of them serve.
 func StartCluster(t testing.TB, conf ...string) []*Server {
@@ -51,7 +103,7 @@ func StartCluster(t testing.TB, conf ...string) []*Server {
 	const slots, size = 16384, 3
 	nodes := make([]*Server, size)
 	for i := range nodes {
-		nodes[i] = Start(t, append([]string{"cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-node-timeout 5000"}, conf...)...)
+		nodes[i] = Start(t, slices.Concat(clusterNode, conf)...)
 	}
 	for i, node := range nodes {
 		host, port, _ := net.SplitHostPort(nodes[0].Addr)
