@@ -5,7 +5,7 @@
 #
 # In config.yaml: server.listen: 0.0.0.0:8080 and data_dir: /data. For https see docs/tls.md.
 
-FROM golang:1.27 AS build
+FROM golang:1.27.4 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -63,7 +64,7 @@ func (f *formApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (f *formApp) form(w http.ResponseWriter, status int, token string) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	fmt.Fprintf(w, `<form action="/search"><input name="q"></form><form method="post" action="/login">
+	fmt.Fprintf(w, `<form action="/search"><input name="q"></form><form method="post" action="login">
 		<input type="hidden" name="token" value="%s"><input name="user"><input type="password" name="pass"><button>Go</button></form>`, html.EscapeString(token))
 }
 
@@ -282,6 +283,37 @@ func TestTwoPeopleAreNeverInEachOthersSessionAtTheApp(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+func TestNoAppIsSentThePasswordOfAnotherSourcesPerson(t *testing.T) {
+	first, second := newFormApp(), newFormApp()
+	behind := httptest.NewServer(second)
+	t.Cleanup(behind.Close)
+	entry := func(page string) string {
+		return ", access: { policy: one_factor }, sign_in_to_app: { form: { page: " + page + " }, when: [sign_in, expired] }"
+	}
+	a := startAppBefore(t, entry("/login")+" }\n  - { name: second, path: /second, strip_path: true, url: "+behind.URL+entry("/second/login"), askTheApp, first.ServeHTTP)
+	c := a.browser()
+	a.expect(c, "POST", "/auth/login", login("carol", "carols own"), "", 200)
+	a.expect(c, "GET", "/api", "", "", 200)
+	a.expect(c, "GET", "/second/api", "", "", 401)
+	if n := second.tried("carol"); n != 0 {
+		t.Errorf("the second app was sent a password of the first one's %d times", n)
+	}
+}
+
+func TestAnAppThatForgetsEverybodyAtOnceIsNotSignedInToWithoutEnd(t *testing.T) {
+	a, f := startBeforeForm(t, "expired", "one_factor")
+	c := a.browser()
+	a.expect(c, "POST", "/auth/login", login("carol", "carols own"), "", 200)
+	before := f.tried("carol")
+	for range 10 {
+		f.forget()
+		a.call(c, "GET", "/api", "", "")
+	}
+	if n := f.tried("carol") - before; n != 3 {
+		t.Errorf("carol was signed in %d times within a minute, want 3", n)
+	}
 }
 
 func TestNobodyIsInTheAppAsWhoeverHadTheBrowserBefore(t *testing.T) {

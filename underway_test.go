@@ -134,7 +134,7 @@ func TestNoRequestHidesBehindAChunkedOne(t *testing.T) {
 			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n0\r\n\r\nGET /auth/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", path, headers)
 			raw, err := io.ReadAll(conn)
 			if err != nil || strings.Count(string(raw), "HTTP/1.1 ") != 1 {
-				t.Errorf("%s with %q: %v\n%s", path, headers, err, raw)
+				t.Fatalf("%s with %q: %v\n%s", path, headers, err, raw)
 			}
 			conn.Close()
 		}

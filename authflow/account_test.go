@@ -230,7 +230,7 @@ func TestAStepUpGivesANewTokenAndKeepsTheEnd(t *testing.T) {
 		t.Errorf("a browser without the session: %v", err)
 	}
 	client := here
-	client.Session = cur.Session
+	client.Session, client.Token = cur.Session, out.Token
 	asked, _ = f.ChallengeSession(t.Context(), cur, "/auth/account")
 	f.pass(time.Minute)
 	proof = Proof{TOTP: f.code(secret, 0)}

@@ -82,14 +82,18 @@ func TestAMalformedFirstFactorIsRefusedBeforeItIsCounted(t *testing.T) {
 
 func TestAllSpellingsOfANameShareOneCounter(t *testing.T) {
 	f := newFixture(t, true)
-	spellings := []string{"alice", "ALICE", " alice ", "alice@example.com", "ａｌｉｃｅ"}
-	for i := range int(limitByName.Attempts) {
-		_, err := f.Password(t.Context(), Attempt{Login: spellings[i%len(spellings)], Password: "wrong", Client: here})
-		f.wants(err, ErrInvalidCredentials, "a wrong password")
-	}
-	for _, s := range spellings {
-		_, err := f.Password(t.Context(), Attempt{Login: s, Password: alicePassword, Client: here})
-		f.wants(err, throttle.ErrTooMany, s)
+	for _, spellings := range [][]string{
+		{"alice", "ALICE", " alice ", "alice@example.com", "ａｌｉｃｅ"},
+		{"nobody", "NoBody", " nobody", "ｎｏｂｏｄｙ"}, // or else who has no account could be told from who has
+	} {
+		for i := range int(limitByName.Attempts) {
+			_, err := f.Password(t.Context(), Attempt{Login: spellings[i%len(spellings)], Password: "wrong", Client: here})
+			f.wants(err, ErrInvalidCredentials, "a wrong password")
+		}
+		for _, s := range spellings {
+			_, err := f.Password(t.Context(), Attempt{Login: s, Password: alicePassword, Client: here})
+			f.wants(err, throttle.ErrTooMany, s)
+		}
 	}
 }
 
@@ -111,6 +115,22 @@ func TestAStrangersFailuresDoNotLockOutAKnownDevice(t *testing.T) {
 		_, err = f.Password(t.Context(), Attempt{Login: "alice", Password: "wrong", Client: known})
 	}
 	f.wants(err, throttle.ErrTooMany, "a search from the known device")
+}
+
+func TestADeviceOfAnotherPersonsSparesNobodyTheCountByName(t *testing.T) {
+	f := newFixture(t, false)
+	limited := 0
+	for range int(limitByName.Attempts) + 5 { // each time with another device, as somebody who collects them would
+		bobs := here
+		bobs.Device = f.signInAs("bob").Device
+		_, err := f.Password(t.Context(), Attempt{Login: "alice", Password: "wrong", Client: bobs})
+		if errors.Is(err, throttle.ErrTooMany) {
+			limited++
+		}
+	}
+	if limited != 5 {
+		t.Errorf("%d guesses of alice's password with devices of bob's were refused, want 5", limited)
+	}
 }
 
 func TestManyNamesFromOneAddressAreSlowed(t *testing.T) {
@@ -327,9 +347,33 @@ func TestAChallengeEndsWithItsTimeItsUserOrItsPassword(t *testing.T) {
 func TestAChallengeIsOfOneUserOnly(t *testing.T) {
 	f := newFixture(t, true)
 	f.enrolled("alice")
-	bobs, _ := f.enrolled("bob")
+	bobs, signedIn := f.enrolled("bob")
 	_, err := f.second(f.challenged("alice"), f.code(bobs, 0))
 	f.wants(err, ErrWrongCode, "alice's challenge with bob's code")
+	f.pass(time.Minute)
+	client := here
+	client.Session = signedIn.Session
+	_, err = f.SecondFactor(t.Context(), f.challenged("alice"), Proof{TOTP: f.code(bobs, 0)}, client)
+	f.wants(err, ErrWrongCode, "the same in the browser in which bob is signed in")
+}
+
+func TestAStepUpRaisesTheSessionThatAskedForItAndNoOther(t *testing.T) {
+	f := newFixture(t, true)
+	secret, out := f.enrolled("alice")
+	cur := f.current(out)
+	asked, err := f.ChallengeSession(t.Context(), cur, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, bobs := f.enrolled("bob")
+	client := here
+	client.Session = f.current(bobs).Session
+	_, err = f.SecondFactor(t.Context(), asked.Challenge, Proof{TOTP: f.code(secret, 0)}, client)
+	f.wants(err, ErrNoChallenge, "alice's code in bob's browser")
+	if who := f.current(bobs).User.Username; who != "bob" {
+		t.Errorf("bob's session is now %s's", who)
+	}
+	f.current(out)
 }
 
 func TestASignInEndsTheSessionThatTheBrowserHad(t *testing.T) {

@@ -130,3 +130,50 @@ func TestAnUpstreamNeverSeesTheGatewaysCookies(t *testing.T) {
 		t.Errorf("bypass: the upstream saw %q", got)
 	}
 }
+
+// FuzzNoCookieOfTheGatewaysPassesEitherWay writes a Cookie line and a Set-Cookie line in any way. Of what is left a
+// browser and a server read no cookie of the gateway's.
+func FuzzNoCookieOfTheGatewaysPassesEitherWay(f *testing.F) {
+	for _, line := range []string{"sallyport=x", "a=b; sallyport=x", "a=b;sallyport=x; c", "sallyport =x", "=sallyport=x", `"sallyport"=x`, "a=b\t;\tsallyport=x", "__Host-sallyport=x; Path=/", "SALLYPORT=x", "sallyport", ";;=;"} {
+		f.Add(line)
+	}
+	names := cookieNames{"sallyport", "__Host-sallyport"}
+	f.Fuzz(func(t *testing.T, line string) {
+		h := http.Header{"Cookie": {line, "a=b; " + line}, "Set-Cookie": {line}}
+		names.takeOff(h)
+		names.takeOffSet(h)
+		for _, left := range h["Cookie"] {
+			for pair := range strings.SplitSeq(left, ";") {
+				name, _, _ := strings.Cut(pair, "=")
+				if slices.Contains(names, strings.Trim(name, " \t\"")) {
+					t.Errorf("of %q the upstream is sent %q", line, left)
+				}
+			}
+			if c, err := http.ParseCookie(left); err == nil && slices.ContainsFunc(c, func(c *http.Cookie) bool { return slices.Contains(names, c.Name) }) {
+				t.Errorf("of %q the upstream is sent %q", line, left)
+			}
+		}
+		for _, left := range h["Set-Cookie"] {
+			if name := nameAsKept(left); slices.ContainsFunc(names, func(own string) bool { return strings.EqualFold(own, name) }) {
+				t.Errorf("of %q the browser is sent %q, which it keeps as %s", line, left, name)
+			}
+		}
+	})
+}
+
+// nameAsKept is the name under which a browser sends a cookie back (RFC 6265bis section 5.6): one without a name is sent
+// as its value alone, and may hold an equals sign.
+func nameAsKept(line string) string {
+	pair, _, _ := strings.Cut(line, ";")
+	name, value, named := strings.Cut(pair, "=")
+	if !named {
+		name, value = "", pair
+	}
+	if name = strings.Trim(name, " \t"); name == "" {
+		name, _, named = strings.Cut(strings.Trim(value, " \t"), "=")
+		if !named {
+			return ""
+		}
+	}
+	return name
+}

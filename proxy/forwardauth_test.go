@@ -200,6 +200,21 @@ func TestAHeaderThatIsMissingDoubledOrMalformedIsRefused(t *testing.T) {
 	}
 }
 
+func TestAPathThatAFrontProxyWouldCleanIsRefusedEvenWhereNoRuleLooksAtPaths(t *testing.T) {
+	addr := startAuthz(t, func(o *Options) { o.Upstreams = whole(nil, OneFactor) })
+	eachAsk(t, func(t *testing.T, ask func(string, string, ...string) string) {
+		for path, want := range map[string]int{
+			"/a/b": 200, "/a.b/..c/...": 200, "/a/../b": 400, "/..": 400, "/a/./b": 400, "/a/%2e%2E/b": 400, "/a/..%2fb": 400,
+			"/a/..;x/b": 400, "/a/..\\b": 400, "/a/..%5cb": 400, "//b": 400, "/a//b": 400, "/a/%00": 400,
+		} {
+			res, _ := send(t, addr, ask("GET", path, aliceOne))
+			if res.StatusCode != want {
+				t.Errorf("%s: %s, want %d", path, describe(res), want)
+			}
+		}
+	})
+}
+
 func TestACheckOfEnvoysThatIsMalformedIsRefused(t *testing.T) {
 	addr := startAuthz(t, nil)
 	const https = "X-Forwarded-Proto: https"

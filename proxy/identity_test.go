@@ -341,3 +341,45 @@ func FuzzHeaderFolding(f *testing.F) {
 		}
 	})
 }
+
+// FuzzNoFoldingOfWhatIsForwardedIsAnIdentityHeader sends a header of any name, and folds what arrives as CGI (RFC 3875
+// section 4.1.18), WSGI and PHP do, which take whatever is no letter or digit for an underscore.
+func FuzzNoFoldingOfWhatIsForwardedIsAnIdentityHeader(f *testing.F) {
+	for _, s := range spoofs {
+		name, _, _ := strings.Cut(s, ":")
+		f.Add(name)
+	}
+	own := map[string]bool{}
+	for _, name := range append([]string{headerAssertion}, identityHeaders...) {
+		own[underscored(name)] = true
+	}
+	alice := people["alice-2"]
+	f.Fuzz(func(t *testing.T, name string) {
+		h := http.Header{name: {"mallory"}, http.CanonicalHeaderKey(name): {"mallory"}}
+		dropForeignHeaders(h, true)
+		setIdentity(h, alice, "app")
+		for forwarded, values := range h {
+			if own[underscored(forwarded)] && slices.Contains(values, "mallory") {
+				t.Errorf("%q arrives as %q", name, forwarded)
+			}
+		}
+		for _, header := range identityHeaders {
+			if len(h[header]) != 1 {
+				t.Errorf("with %q the app is sent %s %q", name, header, h[header])
+			}
+		}
+	})
+}
+
+// underscored is the name of a header as a CGI program reads it in its environment, after HTTP_.
+func underscored(name string) string {
+	return strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' {
+			return c - 'a' + 'A'
+		}
+		if c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' {
+			return c
+		}
+		return '_'
+	}, name)
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -141,4 +142,53 @@ func TestCookiesReachTheirDomainAndNothingBeside(t *testing.T) {
 			t.Errorf("a cookie without a domain reaches %q", host)
 		}
 	}
+}
+
+// FuzzRead writes a Cookie header in any way. What is read is the one value that stands there under the very name.
+func FuzzRead(f *testing.F) {
+	for _, header := range []string{"sallyport=a", "x=1; sallyport=a", "sallyport=a; sallyport=b", `sallyport="a"`, "Sallyport=a", "sallyport=a=b", " sallyport = a ", "sallyport=a,sallyport=b", "sallyport=\x00"} {
+		f.Add(header)
+	}
+	jar := NewJar("sallyport", false, "")
+	f.Fuzz(func(t *testing.T, header string) {
+		r := &http.Request{Header: http.Header{"Cookie": {header}}}
+		got := jar.Read(r, Session)
+		if got == "" {
+			return
+		}
+		var values []string
+		for pair := range strings.SplitSeq(header, ";") {
+			if name, value, _ := strings.Cut(pair, "="); strings.TrimSpace(name) == "sallyport" {
+				values = append(values, strings.TrimSpace(value))
+			}
+		}
+		if !slices.Contains(values, strings.TrimSpace(got)) || strings.ContainsFunc(got, func(c rune) bool { return c == ';' || c < ' ' }) {
+			t.Fatalf("%q is read as %q, and what stands there is %q", header, got, values)
+		}
+		if both := jar.Read(&http.Request{Header: http.Header{"Cookie": {header, header}}}, Session); both != "" {
+			t.Fatalf("%q twice is read as %q", header, both)
+		}
+	})
+}
+
+// FuzzBearer writes an Authorization header in any way. What is read is what stands behind the scheme, and nothing of two.
+func FuzzBearer(f *testing.F) {
+	for _, value := range []string{"Bearer a", "bearer  a ", "Basic a", "Bearer", "Bearer a, Bearer b", "Bearer\ta", "Bearer \x00"} {
+		f.Add(value)
+	}
+	c := NewCodec([][]byte{key})
+	f.Fuzz(func(t *testing.T, value string) {
+		got := Bearer(&http.Request{Header: http.Header{"Authorization": {value}}})
+		if got != "" && (!strings.EqualFold(value[:min(7, len(value))], "bearer ") || strings.TrimSpace(value[7:]) != got) {
+			t.Fatalf("%q is read as %q", value, got)
+		}
+		if two := Bearer(&http.Request{Header: http.Header{"Authorization": {value, value}}}); two != "" {
+			t.Fatalf("%q twice is read as %q", value, two)
+		}
+		for _, kind := range []Kind{Access, Refresh, Pending, Session} {
+			if payload, err := c.Decode(kind, got); err == nil {
+				t.Fatalf("%q opens a token as %q", value, payload)
+			}
+		}
+	})
 }

@@ -75,27 +75,42 @@ func TestATooLongPasswordIsRefusedWithoutWaiting(t *testing.T) {
 }
 
 func TestNoMoreThanTheLimitRunAtOnce(t *testing.T) {
-	c := NewChecker(Limits{AtOnce: 3, Waiting: 100, Wait: time.Minute})
-	var running, most atomic.Int64
-	var all sync.WaitGroup
-	for range 50 {
-		all.Go(func() {
-			err := c.inTurn(t.Context(), func() {
-				now := running.Add(1)
-				for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
+	synctest.Test(t, func(t *testing.T) { // in which work that takes time is under way for all to see
+		c := NewChecker(Limits{AtOnce: 3, Waiting: 100, Wait: time.Minute})
+		var running, most atomic.Int64
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				err := c.inTurn(t.Context(), func() {
+					now := running.Add(1)
+					for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
+					}
+					time.Sleep(time.Second)
+					running.Add(-1)
+				})
+				if err != nil {
+					t.Error(err)
 				}
-				h := mustParse(t, cheap)
-				h.Verify("x")
-				running.Add(-1)
 			})
-			if err != nil {
-				t.Error(err)
+		}
+		all.Wait()
+		if most.Load() != 3 {
+			t.Errorf("%d ran at once, want 3", most.Load())
+		}
+	})
+}
+
+func TestAnUnknownUserWaitsForTheWorkAsAKnownOneDoes(t *testing.T) {
+	known := mustParse(t, cheap)
+	for name, h := range map[string]*Hash{"known": &known, "unknown": nil} {
+		synctest.Test(t, func(t *testing.T) {
+			c := NewChecker(Limits{AtOnce: 1, Wait: time.Second})
+			release := occupy(c)
+			defer release()
+			if fits, err := c.Verify(t.Context(), h, "x"); fits || !errors.Is(err, ErrBusy) {
+				t.Errorf("%s, while somebody else has the only place: %t, %v", name, fits, err)
 			}
 		})
-	}
-	all.Wait()
-	if most.Load() > 3 || most.Load() == 0 {
-		t.Errorf("%d ran at once, want at most 3", most.Load())
 	}
 }
 

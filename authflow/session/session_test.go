@@ -2,6 +2,8 @@ package session
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"path/filepath"
@@ -60,7 +62,13 @@ func begin(t *testing.T, k *Keeper, change func(*Session)) (Token, *Session) {
 func TestATokenIsNotInItsKeyNorTheKeyInItsHandle(t *testing.T) {
 	token := NewToken()
 	s := Session{Key: token.Key()}
-	if strings.Contains(token.Key(), string(token[:])) || strings.Contains(s.Handle(), s.Key) || strings.Contains(s.Key, s.Handle()) {
+	written := []string{string(token[:]), hex.EncodeToString(token[:]), base64.RawURLEncoding.EncodeToString(token[:]), base64.RawStdEncoding.EncodeToString(token[:])}
+	for _, as := range written {
+		if strings.Contains(token.Key(), as) {
+			t.Errorf("the key %s holds the token", token.Key())
+		}
+	}
+	if strings.Contains(s.Handle(), s.Key) || strings.Contains(s.Key, s.Handle()) {
 		t.Errorf("key %s, handle %s", s.Key, s.Handle())
 	}
 	for _, length := range []int{0, 31, 33} {

@@ -26,8 +26,9 @@ func (s *Server) returnTo(r *http.Request, raw string) string {
 		return ""
 	}
 	if u.Scheme == "" {
-		// "//host" is another host, and a path below must be one for every browser.
-		if u.Host != "" || !strings.HasPrefix(raw, "/") || strings.HasPrefix(raw, "//") {
+		// "//host" is another host, and a path below must be one for every browser. So is "/%2Fhost": where another
+		// character makes the path be written anew, the slash is no longer escaped.
+		if u.Host != "" || !strings.HasPrefix(raw, "/") || strings.HasPrefix(raw, "//") || strings.HasPrefix(u.Path, "//") {
 			return ""
 		}
 		return u.String()

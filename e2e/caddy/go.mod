@@ -2,6 +2,8 @@ module sallyport/e2e/caddy
 
 go 1.26.0
 
+toolchain go1.27.4
+
 tool github.com/caddyserver/caddy/v2/cmd/caddy
 
 require (

@@ -2,6 +2,8 @@ module sallyport/e2e/pebble
 
 go 1.26.0
 
+toolchain go1.27.4
+
 tool (
 	github.com/letsencrypt/pebble/v2/cmd/pebble
 	github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv
