@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sallyport/authflow/turns"
 	"strings"
 	"time"
 )
@@ -42,9 +43,7 @@ type Limits struct {
 type Checker struct {
 	method  Method
 	reach   func(context.Context) (App, error)
-	running chan struct{}
-	waiting chan struct{}
-	wait    time.Duration
+	turns   *turns.Turns
 	probing chan struct{} // one probe at a time; holds trusted
 	trusted time.Time     // until when no probe is needed
 }
@@ -55,9 +54,7 @@ func NewChecker(method Method, reach func(context.Context) (App, error), limits 
 	return &Checker{
 		method:  method,
 		reach:   reach,
-		running: make(chan struct{}, cmp.Or(limits.AtOnce, 8)),
-		waiting: make(chan struct{}, cmp.Or(limits.Waiting, 16)),
-		wait:    cmp.Or(limits.Wait, 5*time.Second),
+		turns:   turns.New(turns.Limits{AtOnce: cmp.Or(limits.AtOnce, 8), Waiting: cmp.Or(limits.Waiting, 16), Wait: cmp.Or(limits.Wait, 5*time.Second)}),
 		probing: make(chan struct{}, 1),
 	}
 }
@@ -79,10 +76,14 @@ func (c *Checker) SignIn(ctx context.Context, name, password string) (*Result, e
 	if err != nil {
 		return nil, err
 	}
-	if err := c.takeTurn(ctx, app); err != nil {
+	done, err := c.turns.Take(ctx)
+	if errors.Is(err, turns.ErrBusy) {
+		return nil, fmt.Errorf("%s: %w", app.Name, ErrBusy)
+	}
+	if err != nil {
 		return nil, err
 	}
-	defer func() { <-c.running }()
+	defer done()
 	result, err := c.method.SignIn(ctx, app, name, password)
 	if err != nil {
 		return nil, err
@@ -91,34 +92,6 @@ func (c *Checker) SignIn(ctx context.Context, name, password string) (*Result, e
 		return nil, err
 	}
 	return result, nil
-}
-
-func (c *Checker) takeTurn(ctx context.Context, app App) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case c.running <- struct{}{}:
-		return nil
-	default:
-	}
-	busy := fmt.Errorf("%s: %w", app.Name, ErrBusy)
-	select {
-	case c.waiting <- struct{}{}:
-	default:
-		return busy
-	}
-	defer func() { <-c.waiting }()
-	timeout := time.NewTimer(c.wait)
-	defer timeout.Stop()
-	select {
-	case c.running <- struct{}{}:
-		return nil
-	case <-timeout.C:
-		return busy
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // trust probes the app where that has not been done for an hour. A probe that fails is forgotten: the next acceptance

@@ -242,7 +242,7 @@ func TestEightSignInsRunAtOnceAndFewWait(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if len(c.running) != 0 || len(c.waiting) != 0 {
+		if running, waiting := c.turns.Now(); running+waiting != 0 {
 			t.Error("places are still taken")
 		}
 	})
@@ -260,8 +260,9 @@ func TestAWaiterLeavesWithItsCaller(t *testing.T) {
 		go func() { _, err := c.Check(ctx, "alice", "x"); result <- err }()
 		synctest.Wait()
 		cancel()
-		if err := <-result; !errors.Is(err, context.Canceled) || len(c.waiting) != 0 {
-			t.Errorf("got %v, %d still wait", err, len(c.waiting))
+		err := <-result
+		if _, waiting := c.turns.Now(); !errors.Is(err, context.Canceled) || waiting != 0 {
+			t.Errorf("got %v, %d still wait", err, waiting)
 		}
 		if _, err := c.Check(ctx, "alice", "x"); !errors.Is(err, context.Canceled) || a.people != 1 {
 			t.Errorf("one who had left before: %v", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"sallyport/authflow/turns"
 	"sync/atomic"
 	"time"
 )
@@ -21,10 +22,8 @@ type Limits struct {
 
 // Checker checks and hashes passwords within limits. It may be used by any number of goroutines at once.
 type Checker struct {
-	running chan struct{}
-	waiting chan struct{}
-	wait    time.Duration
-	decoy   atomic.Pointer[Hash]
+	turns *turns.Turns
+	decoy atomic.Pointer[Hash]
 }
 
 // NewChecker returns a Checker that checks unknown users against a decoy of the cost of new hashes.
@@ -38,11 +37,7 @@ func NewChecker(limits Limits) *Checker {
 	if limits.Wait == 0 {
 		limits.Wait = 5 * time.Second
 	}
-	c := &Checker{
-		running: make(chan struct{}, limits.AtOnce),
-		waiting: make(chan struct{}, limits.Waiting),
-		wait:    limits.Wait,
-	}
+	c := &Checker{turns: turns.New(turns.Limits(limits))}
 	c.SetDecoy(nil)
 	return c
 }
@@ -88,36 +83,14 @@ func (c *Checker) Hash(ctx context.Context, plain string) (phc string, err error
 
 // inTurn runs work in the caller's goroutine when one of the places is free.
 func (c *Checker) inTurn(ctx context.Context, work func()) error {
-	if err := ctx.Err(); err != nil {
+	done, err := c.turns.Take(ctx)
+	if errors.Is(err, turns.ErrBusy) {
+		return ErrBusy
+	}
+	if err != nil {
 		return err
 	}
-	select {
-	case c.running <- struct{}{}:
-	default:
-		if err := c.queue(ctx); err != nil {
-			return err
-		}
-	}
-	defer func() { <-c.running }()
+	defer done()
 	work()
 	return nil
-}
-
-func (c *Checker) queue(ctx context.Context) error {
-	select {
-	case c.waiting <- struct{}{}:
-	default:
-		return ErrBusy
-	}
-	defer func() { <-c.waiting }()
-	timeout := time.NewTimer(c.wait)
-	defer timeout.Stop()
-	select {
-	case c.running <- struct{}{}:
-		return nil
-	case <-timeout.C:
-		return ErrBusy
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -177,7 +177,7 @@ func TestAWaiterLeavesWhenItsClientDoes(t *testing.T) {
 		if err := <-result; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
-		if len(c.waiting) != 0 {
+		if _, waiting := c.turns.Now(); waiting != 0 {
 			t.Error("the waiter still takes a place in the queue")
 		}
 		if _, err := c.Verify(ctx, nil, "x"); !errors.Is(err, context.Canceled) {

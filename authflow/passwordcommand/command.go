@@ -26,6 +26,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sallyport/authflow/turns"
 	"strings"
 	"time"
 )
@@ -56,8 +57,7 @@ type Command struct {
 	args    []string
 	timeout time.Duration
 	log     *slog.Logger
-	running chan struct{}
-	waiting chan struct{}
+	turns   *turns.Turns
 }
 
 // New returns the Command that runs the program at an absolute path with the given arguments. Whether it can be run is
@@ -71,7 +71,7 @@ func New(program string, args []string, limits Limits, log *slog.Logger) *Comman
 	}
 	return &Command{
 		program: program, args: args, timeout: limits.Timeout, log: log,
-		running: make(chan struct{}, limits.AtOnce), waiting: make(chan struct{}, waiting),
+		turns: turns.New(turns.Limits{AtOnce: limits.AtOnce, Waiting: waiting, Wait: limits.Timeout}),
 	}
 }
 
@@ -115,14 +115,14 @@ func (c *Command) Check(ctx context.Context, name, password string) (bool, error
 	if name == "" || password == "" || strings.ContainsAny(name+password, "\n\r\x00") || len(input) > MaxInput {
 		return false, nil
 	}
-	select {
-	case c.running <- struct{}{}:
-	default:
-		if err := c.queue(ctx); err != nil {
-			return false, err
-		}
+	done, err := c.turns.Take(ctx)
+	if errors.Is(err, turns.ErrBusy) {
+		return false, ErrBusy
 	}
-	defer func() { <-c.running }()
+	if err != nil {
+		return false, err
+	}
+	defer done()
 	answer := c.run(ctx, input, int64(keptError+len(password)))
 	switch answer.status {
 	case 0:
@@ -134,23 +134,4 @@ func (c *Command) Check(ctx context.Context, name, password string) (bool, error
 		c.log.Warn("the password program gave no answer", "program", c.program, "why", answer.why, "said", printable(answer.said, password))
 	}
 	return false, fmt.Errorf("%w: %s: %w", ErrNoAnswer, c.program, answer.why)
-}
-
-func (c *Command) queue(ctx context.Context) error {
-	select {
-	case c.waiting <- struct{}{}:
-	default:
-		return ErrBusy
-	}
-	defer func() { <-c.waiting }()
-	timeout := time.NewTimer(c.timeout)
-	defer timeout.Stop()
-	select {
-	case c.running <- struct{}{}:
-		return nil
-	case <-timeout.C:
-		return ErrBusy
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -197,7 +197,9 @@ func TestFiftyAtOnceAreRunFourAtATimeAndTheRestIsTurnedAway(t *testing.T) {
 func TestPatienceInTheQueueEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New("/nowhere/check", nil, Limits{AtOnce: 1}, slog.New(slog.DiscardHandler))
-		c.running <- struct{}{}
+		if _, err := c.turns.Take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		start := time.Now()
 		if _, err := c.Check(t.Context(), "alice", "x"); !errors.Is(err, ErrBusy) || time.Since(start) != 5*time.Second {
 			t.Errorf("%v after %s", err, time.Since(start))
@@ -207,8 +209,9 @@ func TestPatienceInTheQueueEnds(t *testing.T) {
 		if _, err := c.Check(ctx, "alice", "x"); !errors.Is(err, context.Canceled) || time.Since(start) != 6*time.Second {
 			t.Errorf("whose client leaves: %v after %s", err, time.Since(start))
 		}
-		if _, err := c.Check(ctx, "alice", "x"); !errors.Is(err, context.Canceled) || len(c.waiting) != 0 {
-			t.Errorf("whose client was gone before: %v, %d in the queue", err, len(c.waiting))
+		_, err := c.Check(ctx, "alice", "x")
+		if _, queued := c.turns.Now(); !errors.Is(err, context.Canceled) || queued != 0 {
+			t.Errorf("whose client was gone before: %v, %d in the queue", err, queued)
 		}
 	})
 }

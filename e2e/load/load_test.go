@@ -19,8 +19,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(harness.RunTestsAsShipped(m)) }
 
-// memory is what the gateway may take at its peak, in bytes, under each of the loads below. The README and the threat
-// model name it.
+// memory is what the gateway may take at its peak, in bytes, under each of the loads below. The threat model names it.
 const memory = 128 << 20
 
 // crowd is a gateway with many users, whose passwords are hashed at the cost of new ones, before an app with a public
