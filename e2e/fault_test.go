@@ -79,7 +79,11 @@ func TestAnUpstreamsFaultShowsNothingOfIt(t *testing.T) {
 				t.Fatalf("a page load gets no page with a number to quote: %s", page.Body)
 			}
 			for _, id := range []string{program.Text("requestId"), number[1]} {
-				line := regexp.MustCompile(`.* level=WARN .*request_id=` + id + `.*`).FindString(g.Log())
+				said, line := regexp.MustCompile(`.* level=WARN .*request_id=`+id+`.*\n`), ""
+				harness.Eventually(t, "the log speaks of the request "+id, func() bool {
+					line = said.FindString(g.Log())
+					return line != ""
+				})
 				if !strings.Contains(line, "upstream=app-"+f.name) || !strings.Contains(line, fmt.Sprintf("status=%d", f.status)) {
 					t.Errorf("the log says of the request %s: %q", id, line)
 				}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"golang.org/x/crypto/bcrypt"
 
 	"sallyport/e2e/harness"
@@ -129,9 +130,12 @@ func (w *wiki) edit(text string) {
 	w.Fill("#wiki__text", text)
 }
 
+// save presses Enter on the button, since it moves while the page's script puts a toolbar above the text.
 func (w *wiki) save() {
 	w.t.Helper()
-	w.Follow("#edbtn__save")
+	const whole = `document.readyState === "complete" && document.querySelector("#tool__bar button") !== null`
+	harness.Eventually(w.t, "the editor is whole", func() bool { return harness.JS[bool](w.Tab, whole) })
+	w.Leave("saving", chromedp.SendKeys(chromedp.CSS("#edbtn__save"), kb.Enter))
 }
 
 func (w *wiki) wantText(want string) {
