@@ -94,7 +94,7 @@ func spellings(p *person) []string {
 		return r
 	}, p.Name)
 	return []string{
-		p.Name, strings.ToUpper(p.Name), " " + p.Name, p.Name + "\t\n", wide, strings.ToUpper(wide), norm.NFD.String(p.Name),
+		p.Name, strings.ToUpper(p.Name), " " + p.Name, p.Name + "\t ", wide, strings.ToUpper(wide), norm.NFD.String(p.Name),
 		norm.NFD.String(strings.ToUpper(p.Name)), "\u00a0" + p.Name + "\u3000", p.email(), strings.ToUpper(p.email()), norm.NFD.String(p.email()),
 	}
 }
@@ -125,7 +125,7 @@ func TestT46WhatCannotBeSeenIsNoName(t *testing.T) {
 	c := p.browser(s.one)
 	for what, name := range map[string]string{
 		"a zero-width space": p.Name[:2] + "\u200b" + p.Name[2:], "a zero-width joiner": p.Name + "\u200d", "a byte order mark": "\ufeff" + p.Name,
-		"a soft hyphen": p.Name[:3] + "\u00ad" + p.Name[3:], "a change of direction": "\u202e" + p.Name, "a line's end": p.Name[:2] + "\n" + p.Name[2:],
+		"a soft hyphen": p.Name[:3] + "\u00ad" + p.Name[3:], "a change of direction": "\u202e" + p.Name, "a line's end": p.Name[:2] + "\n" + p.Name[2:], "a line's end behind": p.Name + "\n",
 		"NUL": p.Name + "\x00", "a tag": p.Name + "\U000e0061", "an escape": "\x1b[2J" + p.Name, "257 bytes": strings.Repeat("x", 257),
 		"spaces alone": " \t ", "nothing": "",
 	} {
