@@ -193,16 +193,25 @@ func TestWhatWasAcknowledgedIsThereAfterAHundredKillsDuringWrites(t *testing.T) 
 	t.Logf("%d kills, %d writes acknowledged, none lost", kills, total)
 }
 
+// ranByItself runs the test in a process of its own and says that it has; false: this is that process.
+func ranByItself(t *testing.T) bool {
+	t.Helper()
+	const alone = "SALLYPORT_TEST_ALONE"
+	if os.Getenv(alone) != "" {
+		return false
+	}
+	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
+	again.Env = append(os.Environ(), alone+"=1")
+	if out, err := again.CombinedOutput(); err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	return true
+}
+
 // The limit is the process's own, so this runs in a process of its own: what the test program itself writes meanwhile
 // would meet it too.
 func TestAFullDiskIsAnErrorAndNoLossAndOverWhenThereIsRoom(t *testing.T) {
-	const alone = "SALLYPORT_TEST_FULL_DISK"
-	if os.Getenv(alone) == "" {
-		again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
-		again.Env = append(os.Environ(), alone+"=1")
-		if out, err := again.CombinedOutput(); err != nil {
-			t.Fatalf("%v:\n%s", err, out)
-		}
+	if ranByItself(t) {
 		return
 	}
 	path := newPath(t)
