@@ -2,7 +2,6 @@ package appsignin
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"strings"
@@ -39,8 +38,9 @@ func (b *Basic) SignIn(ctx context.Context, app App, name, password string) (*Re
 	if a.StatusCode != http.StatusUnauthorized {
 		return nil, x.unclear(a.to, "without a password answered %d and not 401; set probe to a path that the app opens to nobody without a password", a.StatusCode)
 	}
-	credentials := base64.StdEncoding.EncodeToString([]byte(name + ":" + password))
-	if a, err = x.send(ctx, http.MethodGet, to, http.Header{"Authorization": {"Basic " + credentials}}, nil); err != nil {
+	asking := &http.Request{Header: http.Header{}}
+	asking.SetBasicAuth(name, password)
+	if a, err = x.send(ctx, http.MethodGet, to, asking.Header, nil); err != nil {
 		return nil, err
 	}
 	a.Body.Close()

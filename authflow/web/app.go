@@ -1,7 +1,6 @@
 package web
 
 import (
-	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/url"
@@ -89,8 +88,9 @@ func (a *AppSignIn) Credentials(_ *http.Request, id *session.Identity) (h http.H
 	if !known {
 		return nil, true, nil
 	}
-	pair := base64.StdEncoding.EncodeToString([]byte(id.Username + ":" + plain))
-	return http.Header{"Authorization": {"Basic " + pair}}, false, nil
+	asking := &http.Request{Header: http.Header{}}
+	asking.SetBasicAuth(id.Username, plain)
+	return asking.Header, false, nil
 }
 
 // SignedOut says whether the app no longer knows the person that it answers.

@@ -272,6 +272,12 @@ func TestT51AnAppThatRefusesABodyHoldsNobodyUp(t *testing.T) {
 // startRefusing starts an app that answers 413 to whatever announces a body, without reading it, and 200 to the rest.
 func startRefusing(t *testing.T) string {
 	t.Helper()
+	return "http://" + startSpeaking(t, refuseBodies)
+}
+
+// startSpeaking starts an app that is what serve does with each connection, and returns its address.
+func startSpeaking(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -284,10 +290,10 @@ func startRefusing(t *testing.T) string {
 			if err != nil {
 				return // it is closed
 			}
-			serving.Go(func() { refuseBodies(c) })
+			serving.Go(func() { serve(c) })
 		}
 	})
-	return "http://" + l.Addr().String()
+	return l.Addr().String()
 }
 
 func refuseBodies(c net.Conn) {

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 
 	"sallyport/e2e/harness"
@@ -212,31 +211,16 @@ func TestT60AFaultOfTheAppsTellsNothing(t *testing.T) {
 // until it is closed.
 func startFaulty(t *testing.T, raw string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	t.Cleanup(func() { l.Close(); serving.Wait() })
-	serving.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return // it is closed
-			}
-			serving.Go(func() {
-				defer c.Close()
-				in := bufio.NewReader(c)
-				if _, err := readHead(in); err != nil {
-					return
-				}
-				if raw == "DROP" {
-					io.Copy(io.Discard, in) // until the other end gives up
-					return
-				}
-				io.WriteString(c, raw)
-			})
+	return startSpeaking(t, func(c net.Conn) {
+		defer c.Close()
+		in := bufio.NewReader(c)
+		if _, err := readHead(in); err != nil {
+			return
 		}
+		if raw == "DROP" {
+			io.Copy(io.Discard, in) // until the other end gives up
+			return
+		}
+		io.WriteString(c, raw)
 	})
-	return l.Addr().String()
 }
