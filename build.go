@@ -31,6 +31,7 @@ import (
 type lasting struct {
 	log       *slog.Logger
 	kv        store.KV
+	sessions  *session.Keeper
 	keys      *seal.Keyring
 	passwords *password.Checker
 	// alive asks the gateway that is in force, for what a former one has under way.
@@ -118,7 +119,7 @@ func reserve(prefix string, pages http.Handler, g *proxy.Gateway) http.Handler {
 func newFlow(cfg *config.Config, l lasting, dir *users.Directory) *authflow.Flow {
 	return &authflow.Flow{
 		Users: dir, Passwords: l.passwords, KV: l.kv, Keys: l.keys, Now: time.Now,
-		Sessions: &session.Keeper{KV: l.kv, Now: time.Now},
+		Sessions: l.sessions,
 		Throttle: &throttle.Throttle{KV: l.kv},
 		Trail:    &audit.Trail{Log: l.log},
 		Settings: authflow.Settings{

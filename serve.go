@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -53,12 +54,15 @@ type server struct {
 	certificate atomic.Pointer[ownCertificate] // nil: it comes by ACME, or there is none
 	acme        *acmeCertificates              // nil: off
 	stopWatch   context.CancelFunc             // ends the watch over the present users file and certificate
+
+	stopSessions context.CancelFunc // ends what keeps the sessions in step with the store
+	keeping      sync.WaitGroup     // of it
 }
 
 // start opens and checks everything that a gateway needs before it answers the first request. Where
 // something is wrong nothing is left open.
 func start(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *server, err error) {
-	s := &server{cfg: cfg, log: log, metrics: newMetrics(), stopWatch: func() {}}
+	s := &server{cfg: cfg, log: log, metrics: newMetrics(), stopWatch: func() {}, stopSessions: func() {}}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -86,7 +90,7 @@ func start(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *server
 		return nil, err
 	}
 	s.last = lasting{
-		log: log, kv: s.kv, keys: keys, passwords: password.NewChecker(password.Limits{}),
+		log: log, kv: s.kv, sessions: s.keepSessions(ctx), keys: keys, passwords: password.NewChecker(password.Limits{}),
 		alive: func(ctx context.Context, key string) (*session.Identity, error) {
 			return s.current.Load().flow.Alive(ctx, key)
 		},
@@ -100,6 +104,14 @@ func start(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *server
 		}
 	}
 	return s, nil
+}
+
+// keepSessions remembers sessions, in step with the store, until close.
+func (s *server) keepSessions(ctx context.Context) *session.Keeper {
+	k := &session.Keeper{KV: s.kv, Now: time.Now, Cache: session.NewCache(s.kv.announcer == nil, time.Now)}
+	ctx, s.stopSessions = context.WithCancel(context.WithoutCancel(ctx)) // requests under way at the end still need it
+	s.keeping.Go(func() { k.Run(ctx, s.kv.announcer) })
+	return k
 }
 
 // openUsers reads the users file, where users come from one. Where there is none, the configuration names the wrong one.
@@ -286,6 +298,8 @@ func (s *server) close() {
 	if g := s.current.Load(); g != nil {
 		g.proxy.Close()
 	}
+	s.stopSessions()
+	s.keeping.Wait()
 	if s.kv != nil {
 		if err := s.kv.Close(); err != nil {
 			s.log.Error("the store did not close", "error", err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sallyport/authflow/seal"
+	"sallyport/authflow/session"
 	"sallyport/authflow/store"
 	"sallyport/authflow/store/boltstore"
 	"sallyport/authflow/store/redisstore"
@@ -23,7 +24,8 @@ import (
 // openStore is the store with what a driver can say about its own health.
 type openStore struct {
 	store.KV
-	check func(context.Context) (warnings []string, err error) // nil: Ping says it all
+	check     func(context.Context) (warnings []string, err error) // nil: Ping says it all
+	announcer store.Announcer                                      // nil: this process has the store to itself
 }
 
 // open opens the store that the configuration names.
@@ -43,6 +45,7 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*openStore
 	kv, err := redisstore.Open(ctx, redisstore.Options{
 		Addresses: c.Addresses, MasterName: c.MasterName, Cluster: c.Cluster, Username: c.Username, Password: c.Password,
 		DB: c.DB, KeyPrefix: c.KeyPrefix, TLS: tlsConfig, Log: log,
+		Announced: session.RecordPrefix,
 	})
 	if err != nil {
 		return nil, err
@@ -54,7 +57,7 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*openStore
 	if err != nil {
 		log.Error("redis may lose what must not be lost; /readyz says so until it is mended", "error", err)
 	}
-	return &openStore{KV: kv, check: kv.Check}, nil
+	return &openStore{KV: kv, check: kv.Check, announcer: kv}, nil
 }
 
 func storeFile(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "sallyport.db") }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"sallyport/authflow/store"
@@ -15,17 +16,14 @@ import (
 // MaxPerUser bounds the sessions of one person. One more ends the oldest.
 const MaxPerUser = 100
 
-// touchEvery bounds how often the time of the last request is written. A short idle timeout has it written
-// more often, so that its end is kept to a tenth.
-const touchEvery = time.Minute
-
 // Keeper keeps sessions in the store. It is safe for concurrent use and for any number of replicas.
 //
 // A session is one record under its token's digest. Beside it each person has one index record, which names
 // their sessions, so that listing and revoking cost the same however many other sessions there are.
 type Keeper struct {
-	KV  store.KV
-	Now func() time.Time
+	KV    store.KV
+	Now   func() time.Time
+	Cache *Cache // nil: every lookup reads the store. [Keeper.Run] has to run where there is one
 }
 
 // indexEntry is one session in a person's index.
@@ -35,8 +33,15 @@ type indexEntry struct {
 	Ended  bool   `json:"x,omitempty"` // its record goes next, and then the entry
 }
 
-func recordName(key string) string    { return "session/" + key }
+// RecordPrefix begins the keys of all sessions' records, and no others: what is changed under it has to be announced where
+// several processes share a store.
+const RecordPrefix = "session/"
+
+func recordName(key string) string    { return RecordPrefix + key }
 func indexName(subject string) string { return "sessions/" + subject }
+
+// recordKey is the way back from recordName.
+func recordKey(name string) (key string, ok bool) { return strings.CutPrefix(name, RecordPrefix) }
 
 // Start stores a new session under a token that is as new. Key, SeenAt and a zero SignedInAt are filled in.
 func (k *Keeper) Start(ctx context.Context, token Token, s Session) (*Session, error) {
@@ -60,7 +65,7 @@ func (k *Keeper) Start(ctx context.Context, token Token, s Session) (*Session, e
 		err = ErrNone
 	}
 	if err != nil {
-		return nil, errors.Join(err, k.KV.Delete(ctx, recordName(s.Key)))
+		return nil, errors.Join(err, k.delete(ctx, s.Key))
 	}
 	return &s, nil
 }
@@ -75,6 +80,7 @@ func (k *Keeper) Replace(ctx context.Context, old *Session, token Token, next Se
 		}
 		return nil, 0, nil
 	})
+	k.Cache.forget(old.Key)
 	if err == nil {
 		err = k.index(ctx, old.Subject, nil, old.Key)
 	}
@@ -83,27 +89,6 @@ func (k *Keeper) Replace(ctx context.Context, old *Session, token Token, next Se
 	}
 	return k.Start(ctx, token, next)
 }
-
-// Lookup returns the session that token opens, or [ErrNone], and notes that it was used.
-func (k *Keeper) Lookup(ctx context.Context, token Token) (*Session, error) {
-	s, err := k.get(ctx, token.Key())
-	if err != nil {
-		return nil, err
-	}
-	now := k.Now()
-	every := min(int64(touchEvery/time.Second), s.IdleFor/10)
-	if now.Unix()-s.SeenAt <= every {
-		return s, nil
-	}
-	used, err := k.update(ctx, s.Key, func(s *Session) error { s.SeenAt = max(s.SeenAt, now.Unix()); return nil })
-	if errors.Is(err, store.ErrUnconfirmed) {
-		return s, nil // all that could be lost is when it was used last
-	}
-	return used, err
-}
-
-// Peek returns a live session by its key, or [ErrNone], and does not note that it was used.
-func (k *Keeper) Peek(ctx context.Context, key string) (*Session, error) { return k.get(ctx, key) }
 
 // Refresh hands out the next generation of a bearer session. A generation that was handed in before ends
 // the session and returns [ErrReused]: one of the two who hold it has stolen it (RFC 9700 section 4.14.2).
@@ -121,7 +106,7 @@ func (k *Keeper) Refresh(ctx context.Context, token Token, generation int64) (*S
 	})
 	if errors.Is(err, ErrReused) {
 		// The index entry stays behind, dead, until the session's end.
-		if errDelete := k.KV.Delete(ctx, recordName(token.Key())); errDelete != nil {
+		if errDelete := k.delete(ctx, token.Key()); errDelete != nil {
 			return nil, fmt.Errorf("end session of a reused refresh token: %w", errDelete)
 		}
 	}
@@ -148,7 +133,7 @@ func (k *Keeper) Lower(ctx context.Context, s *Session) error {
 
 // Revoke ends a session at once. One that is gone is no error.
 func (k *Keeper) Revoke(ctx context.Context, s *Session) error {
-	if err := k.KV.Delete(ctx, recordName(s.Key)); err != nil {
+	if err := k.delete(ctx, s.Key); err != nil {
 		return fmt.Errorf("revoke session: %w", err)
 	}
 	if err := k.index(ctx, s.Subject, nil, s.Key); err != nil {
@@ -160,7 +145,7 @@ func (k *Keeper) Revoke(ctx context.Context, s *Session) error {
 // StayEnded makes sure that a session which is gone stays gone. Whoever ended it may have been told
 // [store.ErrUnconfirmed], and asks again: what no replica has heard of could come back.
 func (k *Keeper) StayEnded(ctx context.Context, key string) error {
-	if err := k.KV.Delete(ctx, recordName(key)); err != nil {
+	if err := k.delete(ctx, key); err != nil {
 		return fmt.Errorf("revoke session: %w", err)
 	}
 	return nil
@@ -169,25 +154,25 @@ func (k *Keeper) StayEnded(ctx context.Context, key string) error {
 // RevokeAll ends every session of subject but the one under the key except (none, where it is empty). Where it
 // fails half-way, the next call ends what is left.
 func (k *Keeper) RevokeAll(ctx context.Context, subject, except string) error {
-	var names []string
+	var ended []string
 	// Marked in the index first: a session that is being started looks there whether it may live. Taken out of it
 	// last: who tries again after a fault must find them.
 	err := k.changeIndex(ctx, subject, func(entries []indexEntry) []indexEntry {
-		names = nil
+		ended = nil
 		for i := range entries {
 			if entries[i].Key != except {
 				entries[i].Ended = true
-				names = append(names, recordName(entries[i].Key))
+				ended = append(ended, entries[i].Key)
 			}
 		}
 		return entries
 	})
 	if err == nil || errors.Is(err, store.ErrUnconfirmed) {
-		err = errors.Join(err, k.KV.Delete(ctx, names...))
+		err = errors.Join(err, k.delete(ctx, ended...))
 	}
 	if err == nil {
 		err = k.changeIndex(ctx, subject, func(entries []indexEntry) []indexEntry {
-			return slices.DeleteFunc(entries, func(e indexEntry) bool { return slices.Contains(names, recordName(e.Key)) })
+			return slices.DeleteFunc(entries, func(e indexEntry) bool { return slices.Contains(ended, e.Key) })
 		})
 	}
 	if err != nil {
@@ -228,8 +213,19 @@ func (k *Keeper) get(ctx context.Context, key string) (*Session, error) {
 	return k.decode(key, raw)
 }
 
+// delete removes the records of sessions. They open nothing here from now on, even where that cannot be confirmed.
+func (k *Keeper) delete(ctx context.Context, keys ...string) error {
+	names := make([]string, len(keys))
+	for i, key := range keys {
+		names[i] = recordName(key)
+	}
+	defer k.Cache.forget(keys...)
+	return k.KV.Delete(ctx, names...)
+}
+
 // update changes a live session in one atomic step. It never brings back one that was revoked meanwhile.
 func (k *Keeper) update(ctx context.Context, key string, change func(*Session) error) (*Session, error) {
+	defer k.Cache.forget(key)
 	var result *Session
 	err := k.KV.Update(ctx, recordName(key), func(raw []byte) ([]byte, time.Duration, error) {
 		if raw == nil {
@@ -294,7 +290,7 @@ func (k *Keeper) index(ctx context.Context, subject string, add *indexEntry, rem
 		}
 		dropped = nil
 		for len(entries) > MaxPerUser {
-			dropped = append(dropped, recordName(entries[0].Key))
+			dropped = append(dropped, entries[0].Key)
 			entries = entries[1:]
 		}
 		return entries
@@ -302,7 +298,7 @@ func (k *Keeper) index(ctx context.Context, subject string, add *indexEntry, rem
 	if err != nil {
 		return err
 	}
-	return k.KV.Delete(ctx, dropped...)
+	return k.delete(ctx, dropped...)
 }
 
 // changeIndex changes a person's index in one atomic step; change may run more than once.

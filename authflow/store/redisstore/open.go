@@ -32,12 +32,13 @@ type Options struct {
 	//
 	//	+get +set +del +eval +evalsha +incrby +pexpire +pttl +role +wait
 	//
-	// and, with a Cluster, +ping and +cluster|slots (before Redis 7: +cluster); with a DB, +select; and for
+	// and, for what is announced, +publish, +subscribe and its channels (&<KeyPrefix>*); and, with a Cluster, +ping and +cluster|slots (before Redis 7: +cluster); with a DB, +select; and for
 	// [Store.Check] to see all, +info and +config|get. Sentinels themselves are asked without credentials.
 	Username  string
 	Password  string
 	DB        int         // 0 in a Cluster
-	KeyPrefix string      // stands before every key
+	KeyPrefix string      // stands before every key and channel
+	Announced string      // changes of keys that begin so are announced, see [Store.Follow]; "": none is
 	TLS       *tls.Config // nil: plain TCP
 	// Log hears, at debug level, what the client library has to say. It is one for the whole process:
 	// the last Open decides. Default: nothing is logged.
@@ -57,8 +58,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	case cluster && opts.DB != 0:
 		return nil, fmt.Errorf("redis: store.redis.db is %d, and a Cluster has no database but 0: set it to 0", opts.DB)
 	}
-	redis.SetLogger(libraryLog{cmp.Or(opts.Log, slog.New(slog.DiscardHandler))})
-	s := &Store{prefix: opts.KeyPrefix, timeout: cmp.Or(opts.Timeout, defaultTimeout), turns: newTurns()}
+	log := cmp.Or(opts.Log, slog.New(slog.DiscardHandler))
+	redis.SetLogger(libraryLog{log})
+	s := &Store{prefix: opts.KeyPrefix, timeout: cmp.Or(opts.Timeout, defaultTimeout), turns: newTurns(), log: log, announced: opts.Announced}
 	s.client = newClient(opts, cluster, s.timeout)
 	keepWrites(s.client)
 	if err := s.probe(ctx); err != nil {
@@ -141,7 +143,20 @@ func (s *Store) probe(ctx context.Context) error {
 	if err := s.eachMaster(ctx, wait); err != nil {
 		return err
 	}
-	_, err := s.do(ctx, "del", s.prefix+probeKey+"-value")
+	if _, err := s.do(ctx, "del", s.prefix+probeKey+"-value"); err != nil || s.announced == "" {
+		return err
+	}
+	return s.probeAnnouncements(ctx)
+}
+
+// probeAnnouncements subscribes and publishes.
+func (s *Store) probeAnnouncements(ctx context.Context) error {
+	sub := s.client.Subscribe(ctx, s.changes(), s.prefix+"echo/probe")
+	defer sub.Close()
+	if _, err := sub.ReceiveTimeout(ctx, s.timeout); err != nil {
+		return err
+	}
+	_, err := s.do(ctx, "publish", s.prefix+"echo/probe", "")
 	return err
 }
 

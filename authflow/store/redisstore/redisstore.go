@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -35,6 +36,9 @@ type Store struct {
 	prefix  string
 	timeout time.Duration // of one method, all its round trips together
 	turns   *turns
+	log     *slog.Logger
+
+	announced string // see [Options.Announced]
 }
 
 var _ store.KV = (*Store)(nil)
@@ -83,12 +87,12 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	defer cancel()
 	// A replica that does not answer must not keep the later keys alive.
 	for _, key := range keys[:max(0, len(keys)-1)] {
-		if _, err := s.do(ctx, "del", s.prefix+key); err != nil {
+		if _, err := s.run(ctx, deleteScript, key, s.announcing(key)); err != nil {
 			return fault("delete", err)
 		}
 	}
 	for _, key := range slices.Backward(keys) {
-		if _, err := s.runKept(ctx, deleteScript, key); err != nil {
+		if _, err := s.runKept(ctx, deleteScript, key, s.announcing(key)); err != nil {
 			return fault("delete", err)
 		}
 	}

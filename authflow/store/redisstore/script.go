@@ -26,7 +26,8 @@ func newScript(text string) script {
 }
 
 // swapScript writes ARGV[2] where the value under the key is still ARGV[1]; "" stands for no value on either
-// side, which no value can be mistaken for because of its tag. It returns 1, or the value that it found.
+// side, which no value can be mistaken for because of its tag. It announces the key on the channel ARGV[4], if that is
+// one. It returns 1, or the value that it found.
 var swapScript = newScript(`
 local found = redis.call('GET', KEYS[1])
 if (found or '') ~= ARGV[1] then return found end
@@ -37,13 +38,16 @@ elseif ARGV[3] == '0' then
 else
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
+if ARGV[4] ~= '' then redis.call('PUBLISH', ARGV[4], KEYS[1]) end
 return 1`)
 
 // deleteScript deletes the key, and writes even where there is none: only a write has a place in what goes to the
-// replicas, and whoever deletes again because nobody confirmed the first time wants to wait for just that.
+// replicas, and whoever deletes again because nobody confirmed the first time wants to wait for just that. It announces
+// the key on the channel ARGV[1], if that is one.
 var deleteScript = newScript(`
 redis.call('SET', KEYS[1], '')
 redis.call('DEL', KEYS[1])
+if ARGV[1] ~= '' then redis.call('PUBLISH', ARGV[1], KEYS[1]) end
 return 1`)
 
 // countScript adds ARGV[1] to the counter, which a first positive delta creates with ARGV[2] milliseconds to
@@ -66,7 +70,7 @@ func (s *Store) swap(ctx context.Context, key, old string, next []byte, ttl time
 	if ttl > 0 {
 		life = milliseconds(ttl)
 	}
-	reply, err := s.runKept(ctx, swapScript, key, old, tagged, life)
+	reply, err := s.runKept(ctx, swapScript, key, old, tagged, life, s.announcing(key))
 	_, swapped = reply.(int64)
 	found, _ = reply.(string)
 	return found, swapped, err

@@ -1,0 +1,218 @@
+package session
+
+import (
+	"hash/maphash"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sallyport/authflow/store"
+)
+
+const (
+	// believedFor is how long after the last word of the store's that all is told what is remembered opens
+	// anything. With it a revocation is in force everywhere within 250 ms, whatever happens to the word of it.
+	believedFor = 220 * time.Millisecond
+
+	// rememberedMost bounds the sessions that are remembered: some 60 MiB of them.
+	rememberedMost = 1 << 17
+
+	cacheShards = 64
+)
+
+// Cache remembers sessions that were read from the store, so that a request costs no read, for as long as whatever
+// ends or changes one is heard of. It holds rememberedMost sessions at most; where there are more, some that were not
+// used lately are forgotten. It is safe for concurrent use.
+//
+// It never remembers that a token opens nothing.
+type Cache struct {
+	now    func() time.Time
+	began  time.Time
+	alone  bool         // nobody else changes the store: what this process changes, it forgets itself
+	told   atomic.Int64 // see UpTo: nanoseconds since began; 0: never
+	seed   maphash.Seed
+	shards [cacheShards]cacheShard
+	uses   uses
+}
+
+var _ store.Follower = (*Cache)(nil)
+
+type cacheShard struct {
+	sync.RWMutex
+	known   map[string]*known  // by [Session.Key]
+	reading map[string]*flight // the same
+}
+
+// known is one session that is remembered.
+type known struct {
+	session *Session     // as it was read; never changed
+	seen    atomic.Int64 // when it was used last, here; Unix time
+	written atomic.Int64 // what of that the store knows, or is about to hear
+}
+
+// lastUse is when the session was used last, as far as this process knows.
+func (e *known) lastUse() int64 { return max(e.session.SeenAt, e.seen.Load()) }
+
+// flight is one read of a session that is under way, for everybody who asks meanwhile.
+type flight struct {
+	done    chan struct{} // closed when what follows is set
+	session *Session
+	err     error
+	current bool // nothing was heard of it while it was read
+}
+
+// NewCache makes a cache. alone says that only this process changes the store; otherwise the cache remembers nothing
+// until it is told, as a [store.Follower], that it hears of changes. now gives times with a monotonic reading.
+func NewCache(alone bool, now func() time.Time) *Cache {
+	c := &Cache{now: now, began: now().Add(-time.Second), alone: alone, seed: maphash.MakeSeed()}
+	c.uses.waiting, c.uses.hurry = map[string]Use{}, make(chan struct{}, 1)
+	for i := range c.shards {
+		c.shards[i].known, c.shards[i].reading = map[string]*known{}, map[string]*flight{}
+	}
+	return c
+}
+
+func (c *Cache) shard(key string) *cacheShard {
+	return &c.shards[maphash.String(c.seed, key)%cacheShards]
+}
+
+// believed says whether what is remembered may open something at this moment.
+func (c *Cache) believed(now time.Time) bool {
+	if c.alone {
+		return true
+	}
+	told := c.told.Load()
+	return told != 0 && now.Sub(c.began)-time.Duration(told) < believedFor
+}
+
+// find returns what is remembered under the key and may open something now; nil: nothing.
+func (c *Cache) find(key string, now time.Time) *known {
+	if c == nil || !c.believed(now) {
+		return nil
+	}
+	s := c.shard(key)
+	s.RLock()
+	defer s.RUnlock()
+	return s.known[key]
+}
+
+// begin says that a session is about to be read. Where somebody reads it already, their flight is returned, and false.
+func (c *Cache) begin(key string) (f *flight, mine bool) {
+	s := c.shard(key)
+	s.Lock()
+	defer s.Unlock()
+	if f, under := s.reading[key]; under {
+		return f, false
+	}
+	f = &flight{done: make(chan struct{})}
+	s.reading[key] = f
+	return f, true
+}
+
+// end tells whoever waits for the flight what was read, and remembers it unless it may have changed meanwhile.
+func (c *Cache) end(key string, f *flight) {
+	s := c.shard(key)
+	s.Lock()
+	defer s.Unlock()
+	if f.current = s.reading[key] == f; f.current {
+		delete(s.reading, key)
+		if f.err == nil {
+			s.remember(key, f.session)
+		}
+	}
+	close(f.done)
+}
+
+// remember makes room where there is none: the session that was not used for longest, of a few, is forgotten.
+func (s *cacheShard) remember(key string, ses *Session) {
+	const looked = 8
+	if len(s.known) >= rememberedMost/cacheShards {
+		oldest, oldestUse, n := "", int64(0), 0
+		for key, e := range s.known { // begins anywhere
+			if use := e.lastUse(); n == 0 || use < oldestUse {
+				oldest, oldestUse = key, use
+			}
+			if n++; n == looked {
+				break
+			}
+		}
+		delete(s.known, oldest)
+	}
+	e := &known{session: ses}
+	e.written.Store(ses.SeenAt)
+	s.known[key] = e
+}
+
+// forget drops sessions of which this process has changed the records, or has tried to.
+func (c *Cache) forget(keys ...string) {
+	if c == nil {
+		return
+	}
+	for _, key := range keys {
+		s := c.shard(key)
+		s.Lock()
+		delete(s.known, key)
+		delete(s.reading, key)
+		s.Unlock()
+	}
+}
+
+// Changed implements [store.Follower].
+func (c *Cache) Changed(record string) {
+	if key, ok := recordKey(record); ok {
+		c.forget(key)
+	}
+}
+
+// Missed implements [store.Follower].
+func (c *Cache) Missed() {
+	c.told.Store(0)
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.Lock()
+		clear(s.known)
+		clear(s.reading)
+		s.Unlock()
+	}
+}
+
+// UpTo implements [store.Follower].
+func (c *Cache) UpTo(asOf time.Time) { c.told.Store(int64(asOf.Sub(c.began))) }
+
+// Witness implements [store.Follower]: any session that is not about to end.
+func (c *Cache) Witness() string {
+	now, first := c.now().Unix(), rand.N(cacheShards)
+	for i := range c.shards {
+		if key := c.shards[(first+i)%cacheShards].lasting(now); key != "" {
+			return recordName(key)
+		}
+	}
+	return ""
+}
+
+// lasting returns the key of a session that the store has for a while yet; "": a look at one has found none.
+func (s *cacheShard) lasting(now int64) string {
+	const margin = 10 // seconds: more than the store may be behind
+	s.RLock()
+	defer s.RUnlock()
+	for key, e := range s.known { // begins anywhere
+		if min(e.session.EndsAt, e.written.Load()+e.session.IdleFor) > now+margin {
+			return key
+		}
+		break
+	}
+	return ""
+}
+
+// Vanished implements [store.Follower].
+func (c *Cache) Vanished(record string) {
+	key, _ := recordKey(record)
+	s := c.shard(key)
+	s.RLock()
+	_, believed := s.known[key]
+	s.RUnlock()
+	if believed {
+		c.Missed()
+	}
+}
