@@ -67,7 +67,7 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	pages, err := web.New(web.Options{
 		Flow: g.flow, Codec: cookie.NewCodec(l.keys.Derive("cookie envelopes")), Jar: jar,
 		AuthPath: cfg.Server.AuthPath, PublicURL: cfg.Server.PublicURL, Hosts: upstreamHosts(cfg), AppCookies: appCookies(cfg), Apps: signIns, KeySet: signer.KeySet,
-		Product: cfg.TwoFactor.Issuer, Log: l.log, PageLoad: proxy.PageLoad, Alive: l.alive, KeepPost: int64(cfg.Session.KeepPost),
+		Product: cfg.TwoFactor.Issuer, Log: l.log, PageLoad: proxy.PageLoad, KeepPost: int64(cfg.Session.KeepPost),
 		ClientAddr: func(r *http.Request) netip.Addr { return g.proxy.ClientAddr(r) },
 		Secure:     func(r *http.Request) bool { return g.proxy.Secure(r) },
 		Route: func(r *http.Request, target *url.URL) (upstream string, twoFactor, found bool) {
@@ -89,7 +89,7 @@ func build(cfg *config.Config, l lasting, dir *users.Directory) (*gateway, error
 	}
 	g.proxy, err = proxy.New(proxy.Options{
 		Upstreams: upstreams, AuthPath: cfg.Server.AuthPath, CookieNames: jar.Names(), TrustedProxies: cfg.Server.TrustedProxies,
-		Identify: pages.Identify, OwnBearer: pages.OwnBearer, Watch: pages.Watch, SignOut: pages.SignOut, Forms: pages, Answers: pages, Log: l.log,
+		Identify: pages.Identify, OwnBearer: pages.OwnBearer, Alive: l.alive, SignOut: pages.SignOut, Forms: pages, Answers: pages, Log: l.log,
 		Assert: signer.For,
 		Guard:  proxy.Guard{Script: cfg.Server.AuthPath + "/static/" + static.Asset("guard.js"), IdleTimeout: cfg.Session.IdleTimeout},
 	})

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -388,14 +387,9 @@ func TestAWebSocketThatTheAppRefusesIsOpenedOnceSignedIn(t *testing.T) {
 func TestNothingIsSentAgainOrSignedInForASessionThatHasEnded(t *testing.T) {
 	j, f := newJournal(t, knownBy("app=alice")), &fakeSignIn{}
 	o := signedInTo(j, f)
-	ended := make(chan context.CancelCauseFunc, 1)
-	o.Watch = func(ctx context.Context, _ *session.Identity, _ func(*session.Identity) error) (context.Context, context.CancelFunc) {
-		ctx, cancel := context.WithCancelCause(ctx)
-		ended <- cancel
-		return ctx, func() { cancel(nil) }
-	}
+	ended := ending(&o)
 	f.signIn = func(r *http.Request, _ *session.Identity) ([]string, bool, error) {
-		(<-ended)(session.ErrNone)
+		ended <- session.ErrNone
 		<-r.Context().Done() // ends with the session
 		return []string{"app=alice; Path=/"}, false, nil
 	}

@@ -32,11 +32,14 @@ func needsConsent(r *http.Request, from *origin) bool {
 // consents asks the app by a preflight of the gateway's own (Fetch standard, section 4.8) whether pages of the
 // request's origin may make it with a person's cookies, and answers the request itself where they may not. The
 // question goes out with the identity, which the request has, and without cookies, as every preflight.
-func (g *Gateway) consents(ctx context.Context, p *passage) bool {
+func (g *Gateway) consents(p *passage) bool {
+	var over vigil
+	over.keep(p.in.Context(), p, 0)
+	defer over.end()
 	// Without what net/http knows of the client's connection: an answer that is not read to its end is no failure here.
 	asking, end := context.WithCancel(context.Background())
 	defer end()
-	defer context.AfterFunc(ctx, end)()
+	defer context.AfterFunc(&over, end)()
 	ask := p.in.Clone(p.in.Context())
 	ask.Method, ask.Body, ask.ContentLength, ask.TransferEncoding = http.MethodOptions, http.NoBody, 0, nil
 	ask.Trailer = nil
@@ -45,8 +48,7 @@ func (g *Gateway) consents(ctx context.Context, p *passage) bool {
 		"Origin": {from}, "Access-Control-Request-Method": {p.in.Method}, "User-Agent": {p.in.UserAgent()},
 	}
 	said := &heard{header: http.Header{}, end: end}
-	question := *p
-	question.w, question.in = said, ask
+	question := &passage{gateway: g, verdict: p.verdict, origin: p.origin, host: p.host, id: p.id, credentials: p.credentials, w: said, in: ask}
 	question.serve(asking)
 	if said.agrees(from, p.in.Method) {
 		return true

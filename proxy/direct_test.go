@@ -109,9 +109,9 @@ func TestWhatTheGatewayAsksForItselfIsNobodysRequest(t *testing.T) {
 	o.Guard.Script = "/auth/static/guard.js"
 	o.SignOut = func(*http.Request) ([]string, error) { t.Error("a session was ended"); return nil, nil }
 	o.Identify = func(*http.Request) (*session.Identity, error) { t.Error("a session was looked up"); return nil, nil }
-	o.Watch = func(ctx context.Context, _ *session.Identity, _ func(*session.Identity) error) (context.Context, context.CancelFunc) {
+	o.Alive = func(context.Context, string) (*session.Identity, error) {
 		t.Error("a session was watched")
-		return context.WithCancel(ctx)
+		return nil, session.ErrNone
 	}
 	res, body := roundTrip(t, direct(t, o), ask(t, "GET", "http://app.example.com/bye", "", "Cookie: sallyport=alice-2", "Authorization: Basic YTpi", "Accept: text/html"))
 	if body != "<html><head></head>" || len(res.Header["Set-Cookie"]) != 0 {

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bufio"
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -85,19 +84,15 @@ func TestFormsAreKeptAndRestoredOnlyWhereASessionIsAskedFor(t *testing.T) {
 
 // The app may have acted on it already, so it must not be offered a second time.
 func TestAFormWhoseSessionEndsOnItsWayIsNotKept(t *testing.T) {
-	stop := make(chan context.CancelFunc, 1)
+	stop := make(chan chan<- error, 1)
 	app := newJournal(t, func(_ net.Conn, br *bufio.Reader, _ received) {
-		(<-stop)()
+		(<-stop) <- session.ErrNone
 		br.ReadByte() // until the gateway gives up
 	})
 	s := shelf{make(chan string, 16)}
 	o := options(fixture(app.url))
 	o.Forms = s
-	o.Watch = func(ctx context.Context, _ *session.Identity, _ func(*session.Identity) error) (context.Context, context.CancelFunc) {
-		ctx, end := context.WithCancelCause(ctx)
-		stop <- func() { end(session.ErrNone) }
-		return ctx, func() { end(nil) }
-	}
+	stop <- ending(&o)
 	res, _ := send(t, start(t, o), request("POST", "/app/x", aliceOne, "Content-Length: 4")+"body")
 	if describe(res) != "401 sign-in" {
 		t.Errorf("got %s", describe(res))

@@ -30,11 +30,10 @@ type Options struct {
 	// passed on. It must not need the store. nil: there are no such tokens, and every Authorization header passes.
 	OwnBearer func(*http.Request) bool
 
-	// Watch gives a context, derived from ctx, that ends when the identity's session does or when still, asked anew, has
-	// an error for its owner, and a function that stops the watching. The context's cause is [session.ErrNone], the error of
-	// still, or why it could not be found out. Watch is called for each request forwarded with an identity, and cuts
-	// WebSockets and event streams short. nil: what is under way when a session ends runs to its own end.
-	Watch func(ctx context.Context, id *session.Identity, still func(*session.Identity) error) (context.Context, context.CancelFunc)
+	// Alive says who the session under an identity's Key belongs to now, [session.ErrNone] where it has ended, and any
+	// other error where that cannot be found out. It is called now and then for each request that is forwarded with an
+	// identity, and cuts WebSockets and event streams short. nil: what is under way when a session ends runs to its own end.
+	Alive func(ctx context.Context, key string) (*session.Identity, error)
 
 	// Forms keeps form posts over a sign-in. nil: they are answered like any other request.
 	Forms Forms
@@ -248,16 +247,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		p.in = r
 	}
-	ctx := r.Context()
-	if id != nil && g.options.Watch != nil && !v.signsOut(r) { // a sign-out is not cut short by its own success
-		var stop context.CancelFunc
-		ctx, stop = g.options.Watch(ctx, id, v.demand.still)
-		defer stop()
-	}
-	if id != nil && needsConsent(r, &from) && !g.ownBearer(r) && !g.consents(ctx, p) {
+	p.watched = id != nil && g.options.Alive != nil && !v.signsOut(r) // a sign-out is not cut short by its own success
+	if id != nil && needsConsent(r, &from) && !g.ownBearer(r) && !g.consents(p) {
 		return
 	}
-	p.serve(ctx)
+	p.serve(r.Context())
 }
 
 // admit finds out who asks, unless the policy is bypass, and answers the request itself where it may not pass: by signIn

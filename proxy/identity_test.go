@@ -269,12 +269,7 @@ func TestWhatIsUnderWayEndsWithItsSession(t *testing.T) {
 		io.Copy(io.Discard, conn) // until the gateway hangs up
 	})
 	o := options(fixture(j.url))
-	ended := make(chan context.CancelFunc, 1)
-	o.Watch = func(ctx context.Context, _ *session.Identity, _ func(*session.Identity) error) (context.Context, context.CancelFunc) {
-		ctx, cancel := context.WithCancel(ctx)
-		ended <- cancel
-		return ctx, cancel
-	}
+	ended := ending(&o)
 	conn := dial(t, start(t, o))
 	io.WriteString(conn, get("/app/events", aliceOne))
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -282,41 +277,53 @@ func TestWhatIsUnderWayEndsWithItsSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-began
-	(<-ended)()
+	ended <- session.ErrNone
 	if _, err := io.ReadAll(res.Body); err == nil {
 		t.Error("the stream ended as if it were whole; want it cut off")
 	}
 }
 
 func TestASessionThatEndsBeforeTheAnswerIsAnsweredByWhatEndedIt(t *testing.T) {
-	began, causes := make(chan struct{}, 1), make(chan error, 1)
-	j := newJournal(t, func(conn net.Conn, _ *bufio.Reader, _ received) {
-		began <- struct{}{}
-		io.Copy(io.Discard, conn)
-	})
+	j := newJournal(t, func(conn net.Conn, _ *bufio.Reader, _ received) { io.Copy(io.Discard, conn) })
 	o := options(fixture(j.url))
-	o.Watch = func(ctx context.Context, _ *session.Identity, _ func(*session.Identity) error) (context.Context, context.CancelFunc) {
-		ctx, cancel := context.WithCancelCause(ctx)
-		go func() { // ends with the request at the latest
-			select {
-			case <-began:
-				cancel(<-causes)
-			case <-ctx.Done():
-			}
-		}()
-		return ctx, func() { cancel(nil) }
-	}
+	found := ending(&o)
 	url := start(t, o)
+	gone := errors.New("the store is gone")
 	for _, c := range []struct {
-		cause error
+		looks []error
 		want  string
 	}{
-		{session.ErrNone, "401 sign-in"}, {errNoLonger, "403 refused"}, {errors.New("the store is gone"), "503 refused"},
+		{[]error{session.ErrNone}, "401 sign-in"}, {[]error{nil}, "403 refused"}, {[]error{gone, gone}, "503 refused"},
 	} {
-		causes <- c.cause
-		if res, _ := send(t, url, get("/app/slow", aliceOne)); describe(res) != c.want {
-			t.Errorf("%v: got %s, want %s", c.cause, describe(res), c.want)
+		for _, look := range c.looks {
+			found <- look
 		}
+		if res, _ := send(t, url, get("/app/slow", aliceOne)); describe(res) != c.want {
+			t.Errorf("%v: got %s, want %s", c.looks, describe(res), c.want)
+		}
+	}
+}
+
+func TestOneLookThatFindsNothingOutEndsNothing(t *testing.T) {
+	found := make(chan struct{}, 2)
+	j := newJournal(t, func(conn net.Conn, _ *bufio.Reader, _ received) {
+		<-found
+		<-found
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+	})
+	o := options(fixture(j.url))
+	looks := 0
+	o.Alive = func(context.Context, string) (*session.Identity, error) {
+		if looks++; looks <= 4 {
+			found <- struct{}{}
+		}
+		if looks%2 == 1 {
+			return nil, errors.New("the store is gone")
+		}
+		return &session.Identity{AMR: []string{"pwd"}}, nil
+	}
+	if res, _ := send(t, start(t, o), get("/app/slow", aliceOne)); res.StatusCode != 200 {
+		t.Errorf("got %s", describe(res))
 	}
 }
 

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bufio"
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -63,17 +62,12 @@ func TestAWebSocketPassesWithTheIdentityOfItsSession(t *testing.T) {
 func TestAnOpenWebSocketIsClosedWhenItsSessionEnds(t *testing.T) {
 	j := newJournal(t, echo)
 	o := options(fixture(j.url))
-	ended := make(chan context.CancelFunc, 1)
-	o.Watch = func(ctx context.Context, _ *session.Identity, _ func(*session.Identity) error) (context.Context, context.CancelFunc) {
-		ctx, cancel := context.WithCancel(ctx)
-		ended <- cancel
-		return ctx, cancel
-	}
+	ended := ending(&o)
 	_, br, res := open(t, start(t, o), webSocket("/app/ws", aliceOne))
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("got %s, want 101", describe(res))
 	}
-	(<-ended)()
+	ended <- session.ErrNone
 	if rest, err := io.ReadAll(br); err != nil || len(rest) != 0 {
 		t.Errorf("got %q, %v; want the connection closed", rest, err)
 	}

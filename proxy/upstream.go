@@ -43,14 +43,16 @@ type passage struct {
 	id      *session.Identity // nil where the policy is bypass
 	w       http.ResponseWriter
 	in      *http.Request
-	silence *silence   // nil where the upstream has no limit on it
 	body    *bodyWatch // nil where the request has none
+	watched bool       // it ends with the session of id
+	vigil   vigil      // over the request, from serve on
+	answer  answer
 
 	credentials http.Header // by which the app knows the person; nil: it does not
 	appCookies  []string    // Set-Cookie lines of a sign-in to the app that the answer is to bring
 }
 
-// serve forwards the request and copies the answer back. ctx is the request's own, or one that ends with the session.
+// serve forwards the request and copies the answer back. ctx is the request's own, or what the gateway's own is under.
 func (p *passage) serve(ctx context.Context) {
 	rt := p.verdict.route
 	if p.lacksSlash() {
@@ -60,23 +62,17 @@ func (p *passage) serve(ctx context.Context) {
 	if !p.limitBody(rt.forwarding.MaxBody) {
 		return
 	}
-	client := http.NewResponseController(p.w)
 	if p.in.ContentLength != 0 {
-		client.EnableFullDuplex() // an answer may begin before the request has ended; where it cannot, it waits
+		http.NewResponseController(p.w).EnableFullDuplex() // an answer may begin before the request has ended; where it cannot, it waits
 		p.body = &bodyWatch{ReadCloser: p.in.Body}
 		p.in.Body = p.body
 	}
-	ctx = context.WithValue(ctx, passageKey{}, p)
-	if rt.forwarding.Idle > 0 {
-		var end func()
-		p.silence, ctx, end = watchSilence(ctx, client, rt.forwarding.Idle)
-		defer end()
-	}
-	in := p.in.WithContext(ctx)
-	if p.silence != nil {
-		in.Body = p.silence.body(in.Body)
-	}
-	rt.forward.ServeHTTP(&answer{ResponseWriter: p.w, passage: p}, in)
+	p.vigil.keep(ctx, p, rt.forwarding.Idle)
+	defer p.vigil.end()
+	in := p.in.WithContext(&p.vigil)
+	in.Body = p.vigil.body(in.Body)
+	p.answer = answer{ResponseWriter: p.w, passage: p}
+	rt.forward.ServeHTTP(&p.answer, in)
 	p.gateway.cookies.takeOffSet(p.w.Header()) // what is there now is sent as trailers
 }
 
@@ -257,9 +253,7 @@ func (p *passage) takeHome(res *http.Response) error {
 	p.dropChallenge(res.Header)
 	p.setAppCookies(res.Header)
 	p.addGuard(res) // after the headers have changed: the app's policy for scripts is among them
-	if p.silence != nil {
-		res.Body = p.silence.body(res.Body)
-	}
+	res.Body = p.vigil.body(res.Body)
 	return p.signOutToo(res)
 }
 
@@ -286,8 +280,8 @@ func (a *answer) WriteHeader(status int) {
 	} else if _, given := h["Content-Type"]; !given {
 		h["Content-Type"] = nil // an upstream that names no type gets none made up
 	}
-	if a.passage.silence != nil && status >= http.StatusOK {
-		a.passage.silence.answered()
+	if status >= http.StatusOK {
+		a.passage.vigil.hasAnswered()
 	}
 	a.ResponseWriter.WriteHeader(status)
 }

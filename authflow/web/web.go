@@ -7,7 +7,6 @@
 package web
 
 import (
-	"context"
 	"html/template"
 	"log/slog"
 	"net/http"
@@ -18,7 +17,6 @@ import (
 
 	"sallyport/authflow"
 	"sallyport/authflow/cookie"
-	"sallyport/authflow/session"
 	"sallyport/templates"
 )
 
@@ -47,8 +45,6 @@ type Options struct {
 	// Route says whether target, on the host of r where it names none, is a route, of which upstream, and whether that
 	// route asks for two factors.
 	Route func(r *http.Request, target *url.URL) (upstream string, twoFactor, found bool)
-	// Alive says who a session belongs to while it lives: session.ErrNone, or the store's error.
-	Alive func(ctx context.Context, key string) (*session.Identity, error)
 	Log   *slog.Logger
 }
 
