@@ -127,7 +127,7 @@ func TestAnAuthenticatorIsReplacedOnlyWithAFreshSecondFactor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.Authenticate(t.Context(), out.Token, false)
+	_, err = f.Authenticate(t.Context(), out.Token.Opener(), false)
 	f.wants(err, ErrSessionEnded, "the session from before the replacement")
 	f.pass(time.Minute)
 	_, err = f.second(f.challenged("alice"), f.code(secret, 0))
@@ -238,7 +238,7 @@ func TestAStepUpGivesANewTokenAndKeepsTheEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.Authenticate(t.Context(), out.Token, false)
+	_, err = f.Authenticate(t.Context(), out.Token.Opener(), false)
 	f.wants(err, ErrSessionEnded, "the old token")
 	after := f.current(done)
 	if after.Session.EndsAt != cur.Session.EndsAt || !after.Session.FreshWithin(time.Minute, f.clock()) || done.Return != "/auth/account" {
@@ -295,7 +295,7 @@ func TestARecoveryCodeThatConfirmsAChangeEndsTheOtherSessionsToo(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.current(mine)
-	_, err = f.Authenticate(t.Context(), other.Token, false)
+	_, err = f.Authenticate(t.Context(), other.Token.Opener(), false)
 	f.wants(err, ErrSessionEnded, "the other session")
 }
 
@@ -322,7 +322,7 @@ func TestASessionEndsWithItsUserItsPasswordItsIdlenessAndItsLife(t *testing.T) {
 			out := f.signInAs("alice")
 			f.current(out)
 			meanwhile(f, out)
-			_, err := f.Authenticate(t.Context(), out.Token, false)
+			_, err := f.Authenticate(t.Context(), out.Token.Opener(), false)
 			f.wants(err, ErrSessionEnded, "afterwards")
 		})
 	}
@@ -337,7 +337,7 @@ func TestARememberedSessionOutlivesIdlenessAndEndsAtItsTime(t *testing.T) {
 	f.pass(29 * 24 * time.Hour)
 	f.current(out)
 	f.pass(24 * time.Hour)
-	_, err = f.Authenticate(t.Context(), out.Token, false)
+	_, err = f.Authenticate(t.Context(), out.Token.Opener(), false)
 	f.wants(err, ErrSessionEnded, "after remember_for")
 }
 
@@ -354,7 +354,7 @@ func TestChangingThePasswordKeepsThisSessionAndEndsTheOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.current(mine)
-	_, err := f.Authenticate(t.Context(), other.Token, false)
+	_, err := f.Authenticate(t.Context(), other.Token.Opener(), false)
 	f.wants(err, ErrSessionEnded, "the other session")
 	_, err = f.Password(t.Context(), Attempt{Login: "alice", Password: alicePassword, Client: here})
 	f.wants(err, ErrInvalidCredentials, "the old password")
@@ -368,7 +368,7 @@ func TestARefreshTokenIsGoodOnceAndItsSecondUseEndsTheSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.Authenticate(t.Context(), out.Token, false)
+	_, err = f.Authenticate(t.Context(), out.Token.Opener(), false)
 	f.wants(err, ErrSessionEnded, "a bearer token as a cookie")
 	next, err := f.Refresh(t.Context(), out.Token, out.Session.Generation, here)
 	if err != nil || next.Session.Generation == out.Session.Generation {
@@ -379,7 +379,7 @@ func TestARefreshTokenIsGoodOnceAndItsSecondUseEndsTheSession(t *testing.T) {
 	f.wants(err, ErrSessionEnded, "the first refresh token again")
 	_, err = f.Refresh(t.Context(), out.Token, next.Session.Generation, here)
 	f.wants(err, ErrSessionEnded, "the second after that")
-	_, err = f.Authenticate(t.Context(), out.Token, true)
+	_, err = f.Authenticate(t.Context(), out.Token.Opener(), true)
 	f.wants(err, ErrSessionEnded, "the access token after that")
 }
 
@@ -395,7 +395,7 @@ func TestASessionIsListedAndRevokedByItsOwnerAlone(t *testing.T) {
 	if err := f.Revoke(t.Context(), f.current(a), b.Session.Handle(), here); err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.Authenticate(t.Context(), b.Token, false)
+	_, err = f.Authenticate(t.Context(), b.Token.Opener(), false)
 	f.wants(err, ErrSessionEnded, "the revoked session")
 	f.current(a)
 }
@@ -412,7 +412,7 @@ func TestAPersonHasABoundedNumberOfSessionsAndSignOutsMakeRoom(t *testing.T) {
 	for range session.MaxPerUser {
 		f.signInAs("alice")
 	}
-	_, err := f.Authenticate(t.Context(), first.Token, false)
+	_, err := f.Authenticate(t.Context(), first.Token.Opener(), false)
 	f.wants(err, ErrSessionEnded, "the oldest of too many")
 	list, err := f.Sessions.List(t.Context(), "file:alice")
 	if err != nil || len(list) != session.MaxPerUser {

@@ -199,7 +199,7 @@ func (f *fixture) second(token ChallengeToken, typed string) (*Outcome, error) {
 
 func (f *fixture) current(out *Outcome) *Current {
 	f.Helper()
-	cur, err := f.Authenticate(f.Context(), out.Token, out.Session.Bearer)
+	cur, err := f.Authenticate(f.Context(), out.Token.Opener(), out.Session.Bearer)
 	if err != nil {
 		f.Fatalf("the session opens nothing: %v", err)
 	}

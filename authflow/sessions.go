@@ -17,10 +17,10 @@ type Current struct {
 	Token   session.Token // that opened the session; zero where it was looked up by its key
 }
 
-// Authenticate returns who the token opens a session for. A token of the wrong way of travelling, of a
+// Authenticate returns who a token opens a session for. A token of the wrong way of travelling, of a
 // user who is gone or disabled, or from before a change of the password opens none: [ErrSessionEnded].
-func (f *Flow) Authenticate(ctx context.Context, token session.Token, bearer bool) (*Current, error) {
-	s, err := f.Sessions.Lookup(ctx, token)
+func (f *Flow) Authenticate(ctx context.Context, by session.Opener, bearer bool) (*Current, error) {
+	s, err := f.Sessions.Lookup(ctx, by)
 	if errors.Is(err, session.ErrNone) {
 		return nil, ErrSessionEnded
 	}
@@ -31,7 +31,7 @@ func (f *Flow) Authenticate(ctx context.Context, token session.Token, bearer boo
 	if err != nil {
 		return nil, err
 	}
-	cur.Token = token
+	cur.Token = by.Token
 	return cur, nil
 }
 

@@ -43,7 +43,7 @@ func TestATempTokenIsNoSessionAndASessionNoTempToken(t *testing.T) {
 	f := newFixture(t, true)
 	secret, out := f.enrolled("alice")
 	token := f.challenged("alice")
-	_, err := f.Authenticate(t.Context(), session.Token(token), false)
+	_, err := f.Authenticate(t.Context(), session.Token(token).Opener(), false)
 	f.wants(err, ErrSessionEnded, "a temp token as a session")
 	_, err = f.second(ChallengeToken(out.Token), f.code(secret, 0))
 	f.wants(err, ErrNoChallenge, "a session's token as a temp token")
@@ -319,7 +319,7 @@ func TestARecoveryCodeOpensOnceAndEndsOtherSessions(t *testing.T) {
 	if done.RecoveryLeft != 9 || !f.current(done).Session.TwoFactor() {
 		t.Errorf("%d codes left", done.RecoveryLeft)
 	}
-	_, err := f.Authenticate(t.Context(), out.Token, false)
+	_, err := f.Authenticate(t.Context(), out.Token.Opener(), false)
 	f.wants(err, ErrSessionEnded, "the session from before")
 	f.enrolled("bob")
 	f.pass(16 * time.Minute) // the losers' attempts are over
@@ -384,7 +384,7 @@ func TestASignInEndsTheSessionThatTheBrowserHad(t *testing.T) {
 	if _, err := f.Password(t.Context(), Attempt{Login: "alice", Password: alicePassword, Client: client}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := f.Authenticate(t.Context(), bobs.Token, false)
+	_, err := f.Authenticate(t.Context(), bobs.Token.Opener(), false)
 	f.wants(err, ErrSessionEnded, "bob's session")
 }
 

@@ -100,7 +100,7 @@ func TestAPersonOfAnAppIsGoneWithItsSource(t *testing.T) {
 		t.Errorf("found %+v, %t", u, ok)
 	}
 	f.Sources = nil
-	_, err = f.Authenticate(t.Context(), out.Token, false)
+	_, err = f.Authenticate(t.Context(), out.Token.Opener(), false)
 	f.wants(err, ErrSessionEnded, "a session of a source that was taken out")
 }
 
@@ -119,7 +119,7 @@ func TestANameThatReadsLikeAnotherSourcesPersonOpensNothing(t *testing.T) {
 	f.Sources = []*Source{nil, wikiSource("wiki", nil, &asked)}
 	_, err = f.Password(t.Context(), attempt)
 	f.wants(err, ErrInvalidCredentials, "signing in")
-	_, err = f.Authenticate(t.Context(), out.Token, false)
+	_, err = f.Authenticate(t.Context(), out.Token.Opener(), false)
 	f.wants(err, ErrSessionEnded, "a session from before")
 }
 

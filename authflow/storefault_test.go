@@ -43,7 +43,7 @@ func TestAFaultWhileTheAuthenticatorIsTurnedOffLeavesNoOtherSession(t *testing.T
 	f.unconfirmed("authenticator/")
 	f.wants(f.Disable(t.Context(), f.current(out), nil, here), store.ErrUnconfirmed, "turning it off")
 	f.wants(f.Disable(t.Context(), f.current(out), nil, here), ErrNotEnrolled, "once more") // the write stands
-	_, err = f.Authenticate(t.Context(), other.Token, false)
+	_, err = f.Authenticate(t.Context(), other.Token.Opener(), false)
 	f.wants(err, ErrSessionEnded, "the other session")
 }
 

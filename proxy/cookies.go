@@ -16,21 +16,38 @@ func (names cookieNames) takeOff(h http.Header) {
 	if !slices.ContainsFunc(lines, names.mentioned) {
 		return
 	}
-	var kept []string
+	kept := make([]string, 0, len(lines))
 	for _, line := range lines {
-		pairs := slices.DeleteFunc(strings.Split(line, ";"), func(pair string) bool {
-			name, _, _ := strings.Cut(pair, "=")
-			return slices.Contains(names, trimCookieName(name))
-		})
-		if rest := strings.TrimLeft(strings.Join(pairs, ";"), " \t"); rest != "" {
+		if rest := names.without(line); rest != "" {
 			kept = append(kept, rest)
 		}
 	}
 	if len(kept) == 0 {
-		h.Del("Cookie")
+		delete(h, "Cookie")
 		return
 	}
 	h["Cookie"] = kept
+}
+
+// without gives what is left of a line.
+func (names cookieNames) without(line string) string {
+	var rest strings.Builder
+	any := false
+	for more := true; more; {
+		var pair string
+		pair, line, more = strings.Cut(line, ";")
+		if name, _, _ := strings.Cut(pair, "="); slices.Contains(names, trimCookieName(name)) {
+			continue
+		}
+		if any {
+			rest.WriteByte(';')
+		} else {
+			rest.Grow(len(pair) + 1 + len(line))
+		}
+		rest.WriteString(pair)
+		any = true
+	}
+	return strings.TrimLeft(rest.String(), " \t")
 }
 
 func (names cookieNames) mentioned(line string) bool {

@@ -72,7 +72,7 @@ func (g *Gateway) ForwardAuth(w http.ResponseWriter, r *http.Request) {
 	if id == nil {
 		id = &session.Identity{}
 	}
-	setIdentity(w.Header(), id, v.route.name)
+	setIdentity(&headerLines{h: w.Header()}, id, v.route.name)
 	w.Header().Set(headerAssertion, g.assertion(id, v.route)) // empty where there is none, or the client's own would stay
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)

@@ -35,11 +35,11 @@ func (o *origin) port() string {
 }
 
 // setForwarded says to the upstream where the request comes from.
-func (o *origin) setForwarded(h http.Header) {
-	h["X-Forwarded-For"] = []string{o.via}
-	h["X-Forwarded-Proto"] = []string{o.proto()}
-	h["X-Forwarded-Host"] = []string{o.host.String()}
-	h["X-Forwarded-Port"] = []string{o.port()}
+func (o *origin) setForwarded(l *headerLines) {
+	l.set("X-Forwarded-For", o.via)
+	l.set("X-Forwarded-Proto", o.proto())
+	l.set("X-Forwarded-Host", o.host.String())
+	l.set("X-Forwarded-Port", o.port())
 }
 
 // hops is what proxies say in one family of headers. Empty: they say nothing of it.

@@ -42,8 +42,22 @@ var headerKinds = map[string]headerKind{
 
 const longestFolded = 32 // longer than any name above
 
+// telling are the first bytes of names that need a closer look: how those above begin, and whatever folding drops.
+var telling = func() (first [256]bool) {
+	for c := range first {
+		first[c] = len(appendFolded(make([]byte, 0, 3), string(rune(c)))) == 0
+	}
+	for name := range headerKinds {
+		first[name[0]], first[name[0]-'a'+'A'] = true, true
+	}
+	return first
+}()
+
 // kindOf classifies a header by its folded name.
 func kindOf(name string) headerKind {
+	if name != "" && !telling[name[0]] {
+		return passed
+	}
 	var buf [longestFolded]byte
 	folded := appendFolded(buf[:0], name)
 	if s := string(folded); s == "x-forwarded" || strings.HasPrefix(s, "x-forwarded-") {
@@ -90,15 +104,28 @@ func dropForeignHeaders(h http.Header, keepMethodOverride bool) {
 	}
 }
 
+// headerLines puts headers on, their values side by side in one piece of memory.
+type headerLines struct {
+	h      http.Header
+	values []string
+}
+
+// set gives a header, by its canonical name, one value.
+func (l *headerLines) set(name, value string) {
+	l.values = append(l.values, value)
+	n := len(l.values)
+	l.h[name] = l.values[n-1 : n : n]
+}
+
 // setIdentity puts every identity header on for an upstream, empty where there is nothing to say, so that it never
 // has to guess what a missing one means.
-func setIdentity(h http.Header, id *session.Identity, upstream string) {
+func setIdentity(l *headerLines, id *session.Identity, upstream string) {
 	user := headerValue(id.UsernameAt(upstream))
-	h[headerUser] = []string{user}
-	h[headerXUser] = []string{user}
-	h[headerEmail] = []string{headerValue(id.Email)}
-	h[headerName] = []string{headerValue(id.Name)}
-	h[headerGroups] = []string{groupList(id.Groups)}
+	l.set(headerUser, user)
+	l.set(headerXUser, user)
+	l.set(headerEmail, headerValue(id.Email))
+	l.set(headerName, headerValue(id.Name))
+	l.set(headerGroups, groupList(id.Groups))
 }
 
 // assertion gives the signed form of the identity headers for a route that has it, and nothing for others. Where it
@@ -117,6 +144,9 @@ func (g *Gateway) assertion(id *session.Identity, rt *route) string {
 
 // groupList leaves out a group that would read as two. The directory refuses such names; this is the second door.
 func groupList(groups []string) string {
+	if len(groups) == 1 && !strings.Contains(groups[0], ",") {
+		return headerValue(groups[0])
+	}
 	var b strings.Builder
 	for _, g := range groups {
 		if strings.Contains(g, ",") {
@@ -132,11 +162,10 @@ func groupList(groups []string) string {
 
 // headerValue makes a text safe to stand in a header line: control characters become spaces. UTF-8 stays.
 func headerValue(s string) string {
-	s = strings.Map(func(r rune) rune {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
-	}, s)
-	return strings.TrimSpace(s)
+	}, s))
 }

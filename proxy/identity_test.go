@@ -203,7 +203,7 @@ func TestAPersonOfAnotherAppIsCalledSoEverywhereElse(t *testing.T) {
 
 func TestNothingInAnIdentityBreaksOutOfItsHeader(t *testing.T) {
 	h := http.Header{}
-	setIdentity(h, &session.Identity{Username: "a\r\nRemote-Groups: admins", Name: "b\x00\x7f", Groups: []string{"x", "y,admins", "z"}}, "app")
+	setIdentity(&headerLines{h: h}, &session.Identity{Username: "a\r\nRemote-Groups: admins", Name: "b\x00\x7f", Groups: []string{"x", "y,admins", "z"}}, "app")
 	if got := h["Remote-User"][0]; got != "a  Remote-Groups: admins" {
 		t.Errorf("Remote-User: got %q", got)
 	}
@@ -364,7 +364,7 @@ func FuzzNoFoldingOfWhatIsForwardedIsAnIdentityHeader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name string) {
 		h := http.Header{name: {"mallory"}, http.CanonicalHeaderKey(name): {"mallory"}}
 		dropForeignHeaders(h, true)
-		setIdentity(h, alice, "app")
+		setIdentity(&headerLines{h: h}, alice, "app")
 		for forwarded, values := range h {
 			if own[underscored(forwarded)] && slices.Contains(values, "mallory") {
 				t.Errorf("%q arrives as %q", name, forwarded)

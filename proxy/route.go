@@ -78,6 +78,7 @@ type route struct {
 	prefix, folded string    // without a final slash; "" is every path
 	escapedPrefix  string    // prefix as it stands in a URL
 	target         *url.URL  // on the wire: scheme, host and base path; nil: never proxied
+	escapedTarget  string    // its base path as it stands in a URL
 	addressed      authority // the host of target
 	wire           wire
 	forwarding     Forwarding
@@ -136,6 +137,7 @@ func (rt *route) aim(u Upstream) error {
 		return errors.New("strip path: there is no path to take off")
 	}
 	rt.target, rt.wire, rt.escapedPrefix = onWire(u.URL), newWire(u), escapedFolder(rt.prefix)
+	rt.escapedTarget = rt.target.EscapedPath()
 	var ok bool
 	if rt.addressed, ok = parseAuthority(rt.target.Host); !ok {
 		return fmt.Errorf("url %q: %q is not a host", u.URL.Redacted(), u.URL.Host)

@@ -137,7 +137,7 @@ func (p *passage) username() string {
 // client's Connection header names among them, so what is put on here stays on.
 func (p *passage) rewrite(pr *httputil.ProxyRequest) {
 	out, g, rt := pr.Out, p.gateway, p.verdict.route
-	out.URL = rt.outgoing(p.verdict.path, p.in.URL)
+	rt.outgoing(out.URL, p.verdict.path, p.in.URL)
 	out.Host = p.host.String()
 	if rt.forwarding.OwnHost {
 		out.Host = rt.target.Host
@@ -158,22 +158,23 @@ func (p *passage) rewrite(pr *httputil.ProxyRequest) {
 		out.Header.Del("Http2-Settings")
 	}
 	p.askForGuard(out.Header)
-	p.origin.setForwarded(out.Header)
+	lines := headerLines{out.Header, make([]string, 0, 11)} // as many as there can be
+	p.origin.setForwarded(&lines)
 	if rt.forwarding.StripPath {
-		out.Header["X-Forwarded-Prefix"] = []string{rt.escapedPrefix}
+		lines.set("X-Forwarded-Prefix", rt.escapedPrefix)
 	}
 	if p.id != nil {
-		setIdentity(out.Header, p.id, rt.name)
+		setIdentity(&lines, p.id, rt.name)
 		if rt.assertion {
-			out.Header[headerAssertion] = []string{g.assertion(p.id, rt)}
+			lines.set(headerAssertion, g.assertion(p.id, rt))
 		}
 	}
 	p.setCredentials(out)
 }
 
-// outgoing puts the upstream's base path before the path that was judged, or, where nothing hangs on the path,
+// outgoing makes u the upstream's URL: its base path before the path that was judged, or, where nothing hangs on the path,
 // before the path as it came. The query stays byte for byte.
-func (rt *route) outgoing(judged requestPath, in *url.URL) *url.URL {
+func (rt *route) outgoing(u *url.URL, judged requestPath, in *url.URL) {
 	plain, escaped := judged.plain, judged.escaped
 	if escaped == "" {
 		plain, escaped = in.Path, escapeStray(rawPath(in))
@@ -184,10 +185,10 @@ func (rt *route) outgoing(judged requestPath, in *url.URL) *url.URL {
 			plain, escaped = "/", "/"
 		}
 	}
-	u := &url.URL{Scheme: rt.target.Scheme, Host: rt.target.Host, RawQuery: in.RawQuery, ForceQuery: in.ForceQuery}
-	u.Path = rt.target.Path + plain
-	u.RawPath = rt.target.EscapedPath() + escaped
-	return u
+	*u = url.URL{
+		Scheme: rt.target.Scheme, Host: rt.target.Host, RawQuery: in.RawQuery, ForceQuery: in.ForceQuery,
+		Path: rt.target.Path + plain, RawPath: rt.escapedTarget + escaped,
+	}
 }
 
 // fail ends a request that no upstream has answered: nothing for a client that has gone, the sign-in for one whose

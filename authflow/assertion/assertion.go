@@ -90,7 +90,7 @@ func (s *Signer) For(id *session.Identity, audience string) (string, error) {
 			Issuer: s.issuer, Subject: id.Subject, Audience: jwt.Audience{audience},
 			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(life)),
 		},
-		Groups: slices.Concat([]string{}, id.Groups), AMR: id.AMR, Session: id.Handle,
+		Groups: slices.Concat([]string{}, id.Groups), AMR: id.AMR, Session: id.Handle(),
 		Username: id.UsernameAt(audience), Email: id.Email, Name: id.Name,
 	}).Serialize()
 	if err != nil {

@@ -37,7 +37,7 @@ func signer(t *testing.T, c *clock, secrets ...byte) *Signer {
 func alice() *session.Identity {
 	return &session.Identity{
 		Subject: "file:alice", Username: "alice", Email: "alice@example.com", Name: "Alice Liddell", Groups: []string{"admins", "staff"},
-		AMR: []string{"pwd", "otp"}, Handle: "handle", Key: "key",
+		AMR: []string{"pwd", "otp"}, Key: "key",
 	}
 }
 
@@ -87,7 +87,7 @@ func TestAnAppChecksWhoAsksWithThePublishedKeysAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if said.Subject != "file:alice" || said.Username != "alice" || !slices.Equal(said.Groups, []string{"admins", "staff"}) ||
-		!slices.Equal(said.AMR, []string{"pwd", "otp"}) || said.Session != "handle" || said.Email != "alice@example.com" || said.Name != "Alice Liddell" {
+		!slices.Equal(said.AMR, []string{"pwd", "otp"}) || said.Session != alice().Handle() || said.Email != "alice@example.com" || said.Name != "Alice Liddell" {
 		t.Errorf("it says %+v", said)
 	}
 	if _, err := checked(t, s, s.must(t, alice(), "wiki"), "shop", c.at); err == nil {

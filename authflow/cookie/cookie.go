@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/textproto"
 	"strings"
 	"time"
 
@@ -87,26 +88,28 @@ type Jar struct {
 	name   string
 	secure bool
 	domain string
+	names  map[Kind]string // as browsers send them
 }
 
 // NewJar makes a jar. secure says that browsers reach the gateway over https; the cookies are then Secure,
 // and with no domain they get the __Host- prefix, so that no neighbouring host can set them
 // (RFC 6265bis section 4.1.3.2).
 func NewJar(name string, secure bool, domain string) Jar {
-	return Jar{name: name, secure: secure, domain: domain}
+	j := Jar{name: name, secure: secure, domain: domain, names: map[Kind]string{}}
+	for _, kind := range kinds {
+		j.names[kind] = j.bare(kind)
+		if secure && domain == "" {
+			j.names[kind] = "__Host-" + j.bare(kind)
+		}
+	}
+	return j
 }
 
 // kinds are those that travel in cookies.
 var kinds = []Kind{Session, Pending, Device, Kept}
 
 // Name returns the name of the cookie that carries kind.
-func (j Jar) Name(kind Kind) string {
-	name := j.bare(kind)
-	if j.secure && j.domain == "" {
-		name = "__Host-" + name
-	}
-	return name
-}
+func (j Jar) Name(kind Kind) string { return j.names[kind] }
 
 func (j Jar) bare(kind Kind) string {
 	if kind == Session {
@@ -133,13 +136,28 @@ func (j Jar) Reaches(host string) bool {
 }
 
 // Read returns the value of the cookie that carries kind. A name that came twice is nobody's: the value
-// is empty then, because a neighbouring host may have planted one of the two. So is a value in quotes, which
-// no cookie of ours has.
+// is empty then, because a neighbouring host may have planted one of the two. So is a value of other characters than
+// ours have, such as one in quotes.
 func (j Jar) Read(r *http.Request, kind Kind) string {
-	if found := r.CookiesNamed(j.Name(kind)); len(found) == 1 && !found[0].Quoted {
-		return found[0].Value
+	name, value, found := j.Name(kind), "", 0
+	for _, line := range r.Header["Cookie"] {
+		for line != "" {
+			var pair string
+			pair, line, _ = strings.Cut(line, ";")
+			if given, v, _ := strings.Cut(pair, "="); textproto.TrimString(given) == name {
+				value, found = textproto.TrimString(v), found+1
+			}
+		}
 	}
-	return ""
+	if found != 1 || strings.ContainsFunc(value, foreign) {
+		return ""
+	}
+	return value
+}
+
+// foreign says whether no value of ours has the character: they are base64 in the alphabet of URLs.
+func foreign(c rune) bool {
+	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '='
 }
 
 // ReadAll returns every value that came under the name of the cookie that carries kind: for ending what they

@@ -42,7 +42,7 @@ func rememberingKeeper(t *testing.T, alone bool) (*Keeper, *clock, *countedStore
 func opens(t *testing.T, k *Keeper, kv *countedStore, token Token) int64 {
 	t.Helper()
 	before := kv.reads.Load()
-	if _, err := k.Lookup(t.Context(), token); err != nil {
+	if _, err := k.Lookup(t.Context(), token.Opener()); err != nil {
 		t.Fatalf("a live session: %v", err)
 	}
 	return kv.reads.Load() - before
@@ -50,7 +50,7 @@ func opens(t *testing.T, k *Keeper, kv *countedStore, token Token) int64 {
 
 func wantNone(t *testing.T, k *Keeper, token Token, when string) {
 	t.Helper()
-	if _, err := k.Lookup(t.Context(), token); !errors.Is(err, ErrNone) {
+	if _, err := k.Lookup(t.Context(), token.Opener()); !errors.Is(err, ErrNone) {
 		t.Errorf("%s the session still opens: %v", when, err)
 	}
 }
@@ -95,7 +95,7 @@ func TestAHerdOnASessionThatIsNotRememberedCostsOneRead(t *testing.T) {
 	for range 200 {
 		herd.Go(func() {
 			waiting.Add(1)
-			if _, err := k.Lookup(t.Context(), token); err != nil {
+			if _, err := k.Lookup(t.Context(), token.Opener()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -116,11 +116,11 @@ func TestWhoeverWaitsForTheReadOfAnotherGoesWhenTheirClientDoes(t *testing.T) {
 	all, reading := make(chan struct{}), make(chan struct{})
 	kv.held = sync.OnceFunc(func() { close(reading); <-all })
 	var first sync.WaitGroup
-	first.Go(func() { k.Lookup(t.Context(), token) })
+	first.Go(func() { k.Lookup(t.Context(), token.Opener()) })
 	<-reading
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := k.Lookup(ctx, token); !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+	if _, err := k.Lookup(ctx, token.Opener()); !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, context.Canceled) {
 		t.Errorf("a client that has gone: %v", err)
 	}
 	close(all)
@@ -192,7 +192,7 @@ func TestWhatIsChangedHereIsSeenHere(t *testing.T) {
 		if err := step.change(); err != nil {
 			t.Fatal(name, err)
 		}
-		if got, err := k.Lookup(t.Context(), token); err != nil || !step.seen(got) {
+		if got, err := k.Lookup(t.Context(), token.Opener()); err != nil || !step.seen(got) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
@@ -223,10 +223,10 @@ func TestAReadThatARevocationOvertakesIsNeitherRememberedNorShared(t *testing.T)
 	kv.held = sync.OnceFunc(func() { close(read); <-goOn })
 	var early, late error
 	var both, begun sync.WaitGroup
-	both.Go(func() { _, early = k.Lookup(t.Context(), token) })
+	both.Go(func() { _, early = k.Lookup(t.Context(), token.Opener()) })
 	<-read
 	begun.Add(1)
-	both.Go(func() { begun.Done(); _, late = k.Lookup(t.Context(), token) })
+	both.Go(func() { begun.Done(); _, late = k.Lookup(t.Context(), token.Opener()) })
 	begun.Wait()
 	if err := k.Revoke(t.Context(), s); err != nil {
 		t.Fatal(err)
@@ -324,7 +324,7 @@ func TestASessionThatAnotherReplicaUsesDoesNotEndHere(t *testing.T) {
 	opens(t, k, kv, token)
 	c.pass(50 * time.Minute)
 	other := &Keeper{KV: kv.KV, Now: c.Now}
-	if _, err := other.Lookup(t.Context(), token); err != nil {
+	if _, err := other.Lookup(t.Context(), token.Opener()); err != nil {
 		t.Fatal(err)
 	}
 	c.pass(50 * time.Minute)
@@ -342,7 +342,7 @@ func TestARememberedSessionEndsOnTimeUnderConstantUse(t *testing.T) {
 	k, c, _ := rememberingKeeper(t, true)
 	token, s := begin(t, k, nil)
 	for c.Now().Unix() < s.EndsAt {
-		if _, err := k.Lookup(t.Context(), token); err != nil {
+		if _, err := k.Lookup(t.Context(), token.Opener()); err != nil {
 			t.Fatalf("%d s before its end: %v", s.EndsAt-c.Now().Unix(), err)
 		}
 		c.pass(time.Minute)
@@ -402,7 +402,7 @@ func TestSessionsAreNeverMixedUpWhileTheyComeAndGo(t *testing.T) {
 			for range 30 {
 				token, s := begin(t, k, func(s *Session) { s.Subject = subject })
 				for range 20 {
-					if got, err := k.Lookup(t.Context(), token); err != nil || got.Subject != subject || got.Key != s.Key {
+					if got, err := k.Lookup(t.Context(), token.Opener()); err != nil || got.Subject != subject || got.Key != s.Key {
 						t.Errorf("%s got %+v, %v", subject, got, err)
 					}
 				}
@@ -433,7 +433,7 @@ func BenchmarkLookupOfARememberedSession(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(p *testing.PB) {
 		for i := 0; p.Next(); i++ {
-			if _, err := k.LookupKey(b.Context(), keys[i%len(keys)]); err != nil {
+			if _, err := k.Lookup(b.Context(), Opener{Key: keys[i%len(keys)]}); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -21,7 +21,6 @@ type Identity struct {
 	SignedInAt     time.Time
 	SecondFactorAt time.Time // zero where there was none
 	ExpiresAt      time.Time // absolute end of the session
-	Handle         string    // names the session in lists and logs; opens nothing
 	Key            string    // names its record in the store; for [Keeper.Peek]
 
 	// Password opens the person's own password, for apps that ask for it; nil where the session keeps none. Use
@@ -36,6 +35,9 @@ func (id *Identity) OwnPassword() (string, bool) {
 	}
 	return id.Password()
 }
+
+// Handle names the session in lists and logs. It opens nothing.
+func (id *Identity) Handle() string { return handleOf(id.Key) }
 
 // UsernameAt gives the name by which an upstream knows the person: the user name for people of the users file and for
 // the upstream that is the person's source, else the source, a slash and the user name, so that admin of one app is
@@ -64,7 +66,7 @@ func (id *Identity) InAnyGroup(groups []string) bool {
 func NewIdentity(s *Session, username, email, name string, groups []string) *Identity {
 	id := &Identity{
 		Subject: s.Subject, Username: username, Email: email, Name: name, Groups: groups, AMR: s.AMR,
-		SignedInAt: time.Unix(s.SignedInAt, 0), ExpiresAt: time.Unix(s.EndsAt, 0), Handle: s.Handle(), Key: s.Key,
+		SignedInAt: time.Unix(s.SignedInAt, 0), ExpiresAt: time.Unix(s.EndsAt, 0), Key: s.Key,
 	}
 	if s.SecondFactorAt != 0 {
 		id.SecondFactorAt = time.Unix(s.SecondFactorAt, 0)

@@ -43,6 +43,15 @@ func (t Token) Key() string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
+// Opener is a token and its key, which need not be worked out for each request of those that are known.
+type Opener struct {
+	Token Token
+	Key   string
+}
+
+// Opener returns the token with its key.
+func (t Token) Opener() Opener { return Opener{t, t.Key()} }
+
 // Session is one person signed in on one device. Times are whole seconds; the zero time is "never".
 type Session struct {
 	Key     string `json:"-"` // the token's digest
@@ -70,8 +79,10 @@ type Session struct {
 
 // Handle names the session to people and programs. It opens nothing, and the store key cannot be told
 // from it.
-func (s *Session) Handle() string {
-	sum := sha256.Sum256([]byte("sallyport session handle " + s.Key))
+func (s *Session) Handle() string { return handleOf(s.Key) }
+
+func handleOf(key string) string {
+	sum := sha256.Sum256([]byte("sallyport session handle " + key))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 

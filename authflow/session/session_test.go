@@ -99,7 +99,7 @@ func TestUseKeepsASessionAliveAndALookDoesNot(t *testing.T) {
 	_, looked := begin(t, k, nil)
 	for range 3 {
 		c.pass(25 * time.Minute)
-		if _, err := k.Lookup(t.Context(), used); err != nil {
+		if _, err := k.Lookup(t.Context(), used.Opener()); err != nil {
 			t.Fatal(err)
 		}
 		k.Peek(t.Context(), looked.Key)
@@ -113,11 +113,11 @@ func TestTheTimeOfTheLastRequestIsWrittenOnceAMinuteAtMost(t *testing.T) {
 	k, c := keeper(t)
 	token, s := begin(t, k, nil)
 	c.pass(50 * time.Second)
-	if got, err := k.Lookup(t.Context(), token); err != nil || got.SeenAt != s.SeenAt {
+	if got, err := k.Lookup(t.Context(), token.Opener()); err != nil || got.SeenAt != s.SeenAt {
 		t.Errorf("after 50 s it was written: %v, %v", got, err)
 	}
 	c.pass(20 * time.Second)
-	if got, err := k.Lookup(t.Context(), token); err != nil || got.SeenAt != s.SeenAt+70 {
+	if got, err := k.Lookup(t.Context(), token.Opener()); err != nil || got.SeenAt != s.SeenAt+70 {
 		t.Errorf("after 70 s: %v, %v", got, err)
 	}
 }
@@ -127,12 +127,12 @@ func TestAShortIdleTimeoutEndsAfterTheLastRequestAndNotTheFirst(t *testing.T) {
 	token, _ := begin(t, k, func(s *Session) { s.IdleFor = 2 })
 	for range 10 {
 		c.pass(time.Second)
-		if _, err := k.Lookup(t.Context(), token); err != nil {
+		if _, err := k.Lookup(t.Context(), token.Opener()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	c.pass(2 * time.Second)
-	if _, err := k.Lookup(t.Context(), token); !errors.Is(err, ErrNone) {
+	if _, err := k.Lookup(t.Context(), token.Opener()); !errors.Is(err, ErrNone) {
 		t.Errorf("after the timeout: %v", err)
 	}
 }
@@ -141,27 +141,27 @@ func TestAClockThatJumpsLetsNoSessionLiveLonger(t *testing.T) {
 	k, c := keeper(t)
 	token, started := begin(t, k, nil)
 	c.pass(30 * time.Minute)
-	if _, err := k.Lookup(t.Context(), token); err != nil {
+	if _, err := k.Lookup(t.Context(), token.Opener()); err != nil {
 		t.Fatal(err)
 	}
 	c.pass(-90 * time.Second) // set back: used meanwhile, and no end moves on
-	s, err := k.Lookup(t.Context(), token)
+	s, err := k.Lookup(t.Context(), token.Opener())
 	if err != nil || s.EndsAt != started.EndsAt || s.SeenAt != started.SeenAt+1800 {
 		t.Fatalf("after the clock was set back: %+v, %v", s, err)
 	}
 	c.pass(61 * time.Minute) // 59.5 min after the last use that was written
-	if _, err := k.Lookup(t.Context(), token); err != nil {
+	if _, err := k.Lookup(t.Context(), token.Opener()); err != nil {
 		t.Fatalf("before the idle end: %v", err)
 	}
 	c.pass(time.Hour) // set forward
-	if _, err := k.Lookup(t.Context(), token); !errors.Is(err, ErrNone) {
+	if _, err := k.Lookup(t.Context(), token.Opener()); !errors.Is(err, ErrNone) {
 		t.Errorf("after the clock was set forward by an hour: %v", err)
 	}
 	used, fresh := begin(t, k, nil)
 	for range 30 { // in constant use for longer than its life, with a jump each half hour
 		c.pass(31 * time.Minute)
 		c.pass(-90 * time.Second)
-		_, err = k.Lookup(t.Context(), used)
+		_, err = k.Lookup(t.Context(), used.Opener())
 		if over := k.Now().Unix() >= fresh.EndsAt; over != errors.Is(err, ErrNone) {
 			t.Fatalf("at %d, with its end at %d: %v", k.Now().Unix(), fresh.EndsAt, err)
 		}
@@ -177,14 +177,14 @@ func TestARevokedSessionIsNotBroughtBackByAUseAtTheSameTime(t *testing.T) {
 		token, s := begin(t, k, nil)
 		c.pass(2 * time.Minute) // so that a lookup writes
 		var both sync.WaitGroup
-		both.Go(func() { k.Lookup(t.Context(), token) })
+		both.Go(func() { k.Lookup(t.Context(), token.Opener()) })
 		both.Go(func() {
 			if err := k.Revoke(t.Context(), s); err != nil {
 				t.Error(err)
 			}
 		})
 		both.Wait()
-		if _, err := k.Lookup(t.Context(), token); !errors.Is(err, ErrNone) {
+		if _, err := k.Lookup(t.Context(), token.Opener()); !errors.Is(err, ErrNone) {
 			t.Fatalf("after its end: %v", err)
 		}
 	}
@@ -235,10 +235,10 @@ func TestReplacingLeavesOneSessionUnderANewToken(t *testing.T) {
 	if _, err := k.Replace(t.Context(), old, next, *old); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.Lookup(t.Context(), next); err != nil {
+	if _, err := k.Lookup(t.Context(), next.Opener()); err != nil {
 		t.Errorf("the new token: %v", err)
 	}
-	if _, err := k.Lookup(t.Context(), token); !errors.Is(err, ErrNone) {
+	if _, err := k.Lookup(t.Context(), token.Opener()); !errors.Is(err, ErrNone) {
 		t.Errorf("the old token: %v", err)
 	}
 	if list, err := k.List(t.Context(), "file:alice"); err != nil || len(list) != 1 {
@@ -255,7 +255,7 @@ func TestRevokeAllSparesOneAndOtherPeople(t *testing.T) {
 		t.Fatal(err)
 	}
 	for token, want := range map[Token]error{a: ErrNone, b: nil, other: nil} {
-		if _, err := k.Lookup(t.Context(), token); !errors.Is(err, want) {
+		if _, err := k.Lookup(t.Context(), token.Opener()); !errors.Is(err, want) {
 			t.Errorf("got %v, want %v", err, want)
 		}
 	}
@@ -311,7 +311,7 @@ func TestEndingAllSessionsAgainAfterAFaultEndsWhatWasLeft(t *testing.T) {
 				t.Errorf("again after a fault at write %d: %v", at+1, err)
 			}
 			for token, want := range map[Token]error{a: ErrNone, b: ErrNone, kept: nil} {
-				if _, err := k.Lookup(t.Context(), token); !errors.Is(err, want) {
+				if _, err := k.Lookup(t.Context(), token.Opener()); !errors.Is(err, want) {
 					t.Errorf("after a fault (%v) at write %d: %v, want %v", fault, at+1, err, want)
 				}
 			}
@@ -328,7 +328,7 @@ func TestAUseThatNoReplicaHasHeardOfIsNoReasonToTurnSomebodyAway(t *testing.T) {
 	for fault, want := range map[error]error{store.ErrUnconfirmed: nil, store.ErrUnavailable: store.ErrUnavailable} {
 		c.pass(2 * time.Minute)
 		faulty := &Keeper{Now: k.Now, KV: faultyStore{k.KV, func(string, string) error { return fault }}}
-		if s, err := faulty.Lookup(t.Context(), token); !errors.Is(err, want) || (err == nil) != (s != nil) {
+		if s, err := faulty.Lookup(t.Context(), token.Opener()); !errors.Is(err, want) || (err == nil) != (s != nil) {
 			t.Errorf("%v: %v, %v", fault, s, err)
 		}
 	}

@@ -23,13 +23,10 @@ const (
 	gatheredLeast = 10 // seconds
 )
 
-// Lookup returns the session that token opens, or [ErrNone], and notes that it was used.
-func (k *Keeper) Lookup(ctx context.Context, token Token) (*Session, error) {
-	return k.LookupKey(ctx, token.Key())
-}
-
-// LookupKey is [Keeper.Lookup] for a token whose key is known. The session is shared and not to be changed.
-func (k *Keeper) LookupKey(ctx context.Context, key string) (*Session, error) {
+// Lookup returns the session that a token opens, or [ErrNone], and notes that it was used. The session is shared and not
+// to be changed.
+func (k *Keeper) Lookup(ctx context.Context, by Opener) (*Session, error) {
+	key := by.Key
 	now := k.Now()
 	e := k.Cache.find(key, now)
 	if e == nil || now.Unix() >= e.session.EndsAt || now.Unix() >= e.lastUse()+e.session.IdleFor {

@@ -33,7 +33,10 @@ func (s *Server) OwnBearer(r *http.Request) bool {
 	if token == "" {
 		return false
 	}
-	for _, kind := range []cookie.Kind{cookie.Access, cookie.Refresh, cookie.Pending} {
+	if _, err := s.access(token); !errors.Is(err, cookie.ErrInvalid) {
+		return true
+	}
+	for _, kind := range []cookie.Kind{cookie.Refresh, cookie.Pending} {
 		if _, err := s.Codec.Decode(kind, token); err == nil {
 			return true
 		}
@@ -44,22 +47,17 @@ func (s *Server) OwnBearer(r *http.Request) bool {
 // current returns who is signed in, by an access token or by the session cookie. An access token of ours
 // that is no longer good does not fall back on a cookie.
 func (s *Server) current(r *http.Request) (*authflow.Current, error) {
-	if raw, err := s.Codec.Decode(cookie.Access, cookie.Bearer(r)); err == nil {
-		b, err := readBearer(raw)
-		if err != nil || s.Flow.Now().Unix() >= b.ends {
+	if token, err := s.access(cookie.Bearer(r)); !errors.Is(err, cookie.ErrInvalid) {
+		if err != nil || s.Flow.Now().Unix() >= token.ends {
 			return nil, authflow.ErrSessionEnded
 		}
-		return s.Flow.Authenticate(r.Context(), b.token, true)
+		return s.Flow.Authenticate(r.Context(), token.opener, true)
 	}
-	raw, err := s.Codec.Decode(cookie.Session, s.Jar.Read(r, cookie.Session))
+	opener, err := s.opener(s.Jar.Read(r, cookie.Session))
 	if err != nil {
 		return nil, authflow.ErrUnauthenticated
 	}
-	token, err := session.TokenFrom(raw)
-	if err != nil {
-		return nil, authflow.ErrUnauthenticated
-	}
-	return s.Flow.Authenticate(r.Context(), token, false)
+	return s.Flow.Authenticate(r.Context(), opener, false)
 }
 
 // nobody says whether an error of current means that no one is signed in, and not that it is unknown.

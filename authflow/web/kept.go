@@ -111,7 +111,7 @@ func sendForm(body []byte) (token string, ok bool) {
 // Restore puts the kept post in the place of a request that was sent by the page's button; every other request is
 // returned as it is. False: it has answered. Only short forms of browsers that lately had a post kept are looked into.
 func (s *Server) Restore(w http.ResponseWriter, r *http.Request, id *session.Identity) (*http.Request, bool) {
-	if s.Jar.Read(r, cookie.Kept) == "" || !sentByHand(r) || !isForm(r) || r.ContentLength <= 0 || r.ContentLength > maxSendForm {
+	if !sentByHand(r) || s.Jar.Read(r, cookie.Kept) == "" || !isForm(r) || r.ContentLength <= 0 || r.ContentLength > maxSendForm {
 		return r, true
 	}
 	body, ok := s.readForm(w, r, maxSendForm)

@@ -17,6 +17,7 @@ import (
 
 	"sallyport/authflow"
 	"sallyport/authflow/cookie"
+	"sallyport/authflow/session"
 	"sallyport/templates"
 )
 
@@ -55,6 +56,9 @@ type Server struct {
 	routes  map[string]methods
 	origins *http.CrossOriginProtection
 	apps    map[string]*AppSignIn // by upstream
+
+	cookies  envelopes[session.Opener] // of sessions
+	accesses envelopes[accessToken]
 }
 
 // methods are the actions of one path.

@@ -1,0 +1,93 @@
+package web
+
+import (
+	"strings"
+	"sync"
+
+	"sallyport/authflow"
+	"sallyport/authflow/cookie"
+	"sallyport/authflow/session"
+)
+
+// envelopesMost bounds the envelopes that are remembered, in each generation of each part.
+const (
+	envelopesMost  = 1 << 13
+	envelopesParts = 16
+)
+
+// envelopes remembers what envelopes carry whose signature was found right. An envelope says the same each time, for as
+// long as the keys are the same, so that it is checked once and not on each request; whether what it carries still opens
+// something is asked each time. What was not asked for lately is forgotten. One that is not right is never remembered.
+//
+// The envelopes of one kind alone go into one: what is right as a cookie is not right as an access token.
+type envelopes[V any] struct {
+	parts [envelopesParts]struct {
+		sync.RWMutex
+		young, old map[string]V
+	}
+}
+
+// open returns what an envelope carries, and checks it where that was not done before.
+func (e *envelopes[V]) open(envelope string, check func(string) (V, error)) (V, error) {
+	if len(envelope) < 8 {
+		return check(envelope)
+	}
+	part := &e.parts[envelope[len(envelope)-8]%envelopesParts] // where the signature stands
+	part.RLock()
+	v, young := part.young[envelope]
+	old := false
+	if !young {
+		v, old = part.old[envelope]
+	}
+	part.RUnlock()
+	if young {
+		return v, nil
+	}
+	if !old {
+		var err error
+		if v, err = check(envelope); err != nil {
+			return v, err
+		}
+	}
+	part.Lock()
+	defer part.Unlock()
+	if part.young == nil || len(part.young) >= envelopesMost {
+		part.young, part.old = map[string]V{}, part.young
+	}
+	part.young[strings.Clone(envelope)] = v // else it would hold the whole header
+	return v, nil
+}
+
+// opener returns the token of a session cookie.
+func (s *Server) opener(envelope string) (session.Opener, error) {
+	return s.cookies.open(envelope, func(envelope string) (session.Opener, error) {
+		raw, err := s.Codec.Decode(cookie.Session, envelope)
+		if err != nil {
+			return session.Opener{}, err
+		}
+		token, err := session.TokenFrom(raw)
+		return token.Opener(), err
+	})
+}
+
+// accessToken is what an access token carries, and the key of its session's token.
+type accessToken struct {
+	bearer
+	opener session.Opener
+}
+
+// access returns what an access token carries: cookie.ErrInvalid where it is none of ours, and
+// authflow.ErrUnauthenticated where it is, and holds nothing to be understood.
+func (s *Server) access(envelope string) (accessToken, error) {
+	return s.accesses.open(envelope, func(envelope string) (accessToken, error) {
+		raw, err := s.Codec.Decode(cookie.Access, envelope)
+		if err != nil {
+			return accessToken{}, err
+		}
+		b, err := readBearer(raw)
+		if err != nil {
+			return accessToken{}, authflow.ErrUnauthenticated
+		}
+		return accessToken{b, b.token.Opener()}, nil
+	})
+}
