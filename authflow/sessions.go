@@ -20,27 +20,41 @@ type Current struct {
 // Authenticate returns who a token opens a session for. A token of the wrong way of travelling, of a
 // user who is gone or disabled, or from before a change of the password opens none: [ErrSessionEnded].
 func (f *Flow) Authenticate(ctx context.Context, by session.Opener, bearer bool) (*Current, error) {
-	s, err := f.Sessions.Lookup(ctx, by)
-	if errors.Is(err, session.ErrNone) {
-		return nil, ErrSessionEnded
-	}
+	s, user, err := f.opened(ctx, by, bearer)
 	if err != nil {
 		return nil, err
 	}
-	cur, err := f.current(s, bearer)
-	if err != nil {
-		return nil, err
-	}
-	cur.Token = by.Token
-	return cur, nil
+	return &Current{Session: s, User: user, Token: by.Token}, nil
 }
 
-func (f *Flow) current(s *session.Session, bearer bool) (*Current, error) {
+// Identify is [Flow.Authenticate] for the proxy, with the session that it rests on.
+func (f *Flow) Identify(ctx context.Context, by session.Opener, bearer bool) (*session.Identity, *session.Session, error) {
+	s, user, err := f.opened(ctx, by, bearer)
+	if err != nil {
+		return nil, nil, err
+	}
+	return identityOf(s, &user), s, nil
+}
+
+func (f *Flow) opened(ctx context.Context, by session.Opener, bearer bool) (*session.Session, users.User, error) {
+	s, err := f.Sessions.Lookup(ctx, by)
+	if errors.Is(err, session.ErrNone) {
+		err = ErrSessionEnded
+	}
+	if err != nil {
+		return nil, users.User{}, err
+	}
+	user, err := f.holder(s, bearer)
+	return s, user, err
+}
+
+// holder returns whose session it is, as the directory knows them now.
+func (f *Flow) holder(s *session.Session, bearer bool) (users.User, error) {
 	user, ok := f.bySubject(s.Subject)
 	if !ok || user.Disabled || user.Stamp != s.Stamp || s.Bearer != bearer {
-		return nil, ErrSessionEnded
+		return users.User{}, ErrSessionEnded
 	}
-	return &Current{Session: s, User: user}, nil
+	return user, nil
 }
 
 // Alive returns who the session under the key belongs to, as the directory knows them now, or
@@ -50,17 +64,19 @@ func (f *Flow) Alive(ctx context.Context, key string) (*session.Identity, error)
 	if err != nil {
 		return nil, err
 	}
-	cur, err := f.current(s, s.Bearer)
+	user, err := f.holder(s, s.Bearer)
 	if err != nil {
 		return nil, session.ErrNone
 	}
-	return cur.Identity(), nil
+	return identityOf(s, &user), nil
 }
 
 // Identity is what the proxy needs to know of who makes a request.
-func (c *Current) Identity() *session.Identity {
-	id := session.NewIdentity(c.Session, c.User.Username, c.User.Email, c.User.Name, c.User.Groups)
-	id.Source = c.User.Source
+func (c *Current) Identity() *session.Identity { return identityOf(c.Session, &c.User) }
+
+func identityOf(s *session.Session, user *users.User) *session.Identity {
+	id := session.NewIdentity(s, user.Username, user.Email, user.Name, user.Groups)
+	id.Source = user.Source
 	return id
 }
 
@@ -77,11 +93,11 @@ func (f *Flow) Refresh(ctx context.Context, token session.Token, generation int6
 	case err != nil:
 		return nil, err
 	}
-	cur, err := f.current(s, true)
+	user, err := f.holder(s, true)
 	if err != nil {
 		return nil, err
 	}
-	return &Outcome{Step: StepDone, User: cur.User, Session: s, Token: token, RecoveryLeft: -1}, nil
+	return &Outcome{Step: StepDone, User: user, Session: s, Token: token, RecoveryLeft: -1}, nil
 }
 
 // SignOut ends the session that the token opens. It is no error where it has ended already and stays so.

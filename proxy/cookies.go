@@ -10,13 +10,14 @@ import (
 // see it could use, and what it could set would sign a person in as somebody else.
 type cookieNames []string
 
-// takeOff removes the cookies from a request. Every other cookie stays byte for byte, in its order.
+// takeOff removes the cookies from a request, whose header nobody else has. Every other cookie stays byte for byte, in its
+// order.
 func (names cookieNames) takeOff(h http.Header) {
 	lines := h["Cookie"]
 	if !slices.ContainsFunc(lines, names.mentioned) {
 		return
 	}
-	kept := make([]string, 0, len(lines))
+	kept := lines[:0]
 	for _, line := range lines {
 		if rest := names.without(line); rest != "" {
 			kept = append(kept, rest)

@@ -116,10 +116,11 @@ func BenchmarkDecision(b *testing.B) {
 		b.Run(fmt.Sprint(upstreams, "upstreams"), func(b *testing.B) {
 			g, _, sessionCookie := hotGateway(b, upstreams)
 			r, w := hotRequest(upstreams, sessionCookie), httptest.NewRecorder()
-			cookies := r.Header["Cookie"]
+			cookies := [1]string{r.Header.Get("Cookie")}
 			b.ReportAllocs()
 			for b.Loop() {
-				r.Header["Cookie"] = cookies
+				sent := cookies
+				r.Header["Cookie"] = sent[:]
 				if status, _ := inspect(r); status != 0 {
 					b.Fatal(status)
 				}

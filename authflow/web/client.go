@@ -15,15 +15,18 @@ import (
 // Identify says who makes a request that is to be proxied: nil and no error where nobody is signed in. An
 // error means that it could not be found out, and the answer must be no.
 func (s *Server) Identify(r *http.Request) (*session.Identity, error) {
-	cur, err := s.signedIn(r)
-	if cur == nil {
-		return nil, err
+	by, bearer, err := s.opening(r)
+	if err != nil {
+		return nil, nil
 	}
-	id := cur.Identity()
-	if cur.Session.Password != nil {
-		id.Password = func() (string, bool) { return s.Flow.OwnPassword(cur.Session, cur.Token) }
+	id, ses, err := s.Flow.Identify(r.Context(), by, bearer)
+	if nobody(err) {
+		return nil, nil
 	}
-	return id, nil
+	if err == nil && ses.Password != nil {
+		id.Password = func() (string, bool) { return s.Flow.OwnPassword(ses, by.Token) }
+	}
+	return id, err
 }
 
 // OwnBearer says whether the request carries one of the gateway's tokens as bearer, of whatever kind and live or
@@ -44,20 +47,29 @@ func (s *Server) OwnBearer(r *http.Request) bool {
 	return false
 }
 
-// current returns who is signed in, by an access token or by the session cookie. An access token of ours
-// that is no longer good does not fall back on a cookie.
-func (s *Server) current(r *http.Request) (*authflow.Current, error) {
+// opening returns the token that a request comes with, of an access token or of the session cookie, and whether it is the
+// former. An access token of ours that is no longer good does not fall back on a cookie. The errors are those of [nobody].
+func (s *Server) opening(r *http.Request) (by session.Opener, bearer bool, err error) {
 	if token, err := s.access(cookie.Bearer(r)); !errors.Is(err, cookie.ErrInvalid) {
 		if err != nil || s.Flow.Now().Unix() >= token.ends {
-			return nil, authflow.ErrSessionEnded
+			return session.Opener{}, false, authflow.ErrSessionEnded
 		}
-		return s.Flow.Authenticate(r.Context(), token.opener, true)
+		return token.opener, true, nil
 	}
-	opener, err := s.opener(s.Jar.Read(r, cookie.Session))
+	by, err = s.opener(s.Jar.Read(r, cookie.Session))
 	if err != nil {
-		return nil, authflow.ErrUnauthenticated
+		return session.Opener{}, false, authflow.ErrUnauthenticated
 	}
-	return s.Flow.Authenticate(r.Context(), opener, false)
+	return by, false, nil
+}
+
+// current returns who is signed in.
+func (s *Server) current(r *http.Request) (*authflow.Current, error) {
+	by, bearer, err := s.opening(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.Flow.Authenticate(r.Context(), by, bearer)
 }
 
 // nobody says whether an error of current means that no one is signed in, and not that it is unknown.
