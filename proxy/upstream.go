@@ -147,15 +147,15 @@ func (p *passage) rewrite(pr *httputil.ProxyRequest) {
 	}
 	passTrailers(pr)
 	if g.ownBearer(pr.In) {
-		out.Header.Del("Authorization")
+		delete(out.Header, "Authorization")
 	}
 	g.cookies.takeOff(out.Header)
 	rt.forwarding.RequestHeaders.apply(out.Header) // before what only the gateway may say
 	dropForeignHeaders(out.Header, !rt.byMethod)
 	if !isWebSocket(pr.In) {
-		out.Header.Del("Connection") // put back by ReverseProxy; h2c would be a tunnel past every rule
-		out.Header.Del("Upgrade")
-		out.Header.Del("Http2-Settings")
+		delete(out.Header, "Connection") // put back by ReverseProxy; h2c would be a tunnel past every rule
+		delete(out.Header, "Upgrade")
+		delete(out.Header, "Http2-Settings")
 	}
 	p.askForGuard(out.Header)
 	lines := headerLines{out.Header, make([]string, 0, 11)} // as many as there can be
