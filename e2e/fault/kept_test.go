@@ -25,7 +25,9 @@ func TestT54AStoreThatForgetsEverythingLetsNobodyIn(t *testing.T) {
 	one.Bearer(access).Get("/secret/x").Want(200)
 	c.Get("/public/x").Want(200)
 
-	store.does("flushall")
+	store.does("flushall") // which nobody announces
+	noMore(t, c, 401)
+	noMore(t, one.Bearer(access), 401)
 	up.Forget()
 	for _, g := range []*harness.Gateway{one, two} {
 		c.At(g).Get("/secret/x").Want(401)
