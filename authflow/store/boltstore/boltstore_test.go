@@ -203,7 +203,7 @@ func rooms(t *testing.T, s *Store) (records, ends int) {
 func TestASweepRemovesWhatHasExpiredAndNothingElse(t *testing.T) {
 	c := newClock()
 	s, ctx := open(t, newPath(t), Options{Now: c.now}), t.Context()
-	const short = sweepBatch + 50 // more than one transaction takes
+	const short = sweepMost + 50 // more than one transaction takes
 	put := func(key string, ttl time.Duration) {
 		t.Helper()
 		if err := s.Put(ctx, key, []byte("v"), ttl); err != nil {

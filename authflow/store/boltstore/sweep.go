@@ -10,8 +10,12 @@ import (
 
 const (
 	sweepEvery = 10 * time.Second
-	// sweepBatch bounds how long a sweep keeps other writers waiting: a few milliseconds.
-	sweepBatch = 256
+	// sweepHold is how long one transaction of a sweep aims to keep other writers waiting, its commit included. How
+	// many records that is depends on the disk: each of them lies on a page of its own, which is written anew. So
+	// their number is between sweepLeast, for the commit alone takes two flushes of the disk, and sweepMost.
+	sweepHold  = 5 * time.Millisecond
+	sweepLeast = 16
+	sweepMost  = 256
 )
 
 // sweepUntilClosed frees the room of expired records. It is the only goroutine of a Store.
@@ -30,15 +34,11 @@ func (s *Store) sweepUntilClosed() {
 	}
 }
 
-// sweep removes all records that have expired, in transactions of sweepBatch, or as many as it can until
-// the store is closed. It looks before it writes, because an empty transaction too costs an fsync.
+// sweep removes all records that have expired, or as many as it can until the store is closed. It takes transactions of
+// about sweepHold, and rests after each for as long, so that whoever waits to write goes first. It looks before it
+// writes, because an empty transaction too costs an fsync.
 func (s *Store) sweep() error {
-	for {
-		select {
-		case <-s.quit:
-			return nil
-		default:
-		}
+	for most := sweepLeast; ; {
 		var found int
 		err := s.db.View(func(tx *bolt.Tx) error {
 			found = len(expiredEntries(tx, s.now(), 1))
@@ -47,17 +47,37 @@ func (s *Store) sweep() error {
 		if err != nil || found == 0 {
 			return err
 		}
-		if err := s.db.Update(s.removeExpired); err != nil {
+		var began time.Time
+		err = s.db.Update(func(tx *bolt.Tx) error {
+			began = time.Now() // from here on others wait
+			return s.removeExpired(tx, most, began.Add(sweepHold))
+		})
+		if err != nil {
 			return err
+		}
+		held := time.Since(began)
+		if held > sweepHold {
+			most = max(sweepLeast, most/2)
+		} else {
+			most = min(sweepMost, most+most/4)
+		}
+		select {
+		case <-s.quit:
+			return nil
+		case <-time.After(held):
 		}
 	}
 }
 
-// removeExpired asks the index anew, for since the look a key may have been written again. The entry goes in
-// any case, or one that no record answers to would be found for ever.
-func (s *Store) removeExpired(tx *bolt.Tx) error {
+// removeExpired removes at most so many expired records, and fewer where that takes until the given time: a page that
+// is not in memory is read first. It asks the index anew, for since the look a key may have been written again. The
+// entry goes in any case, or one that no record answers to would be found for ever.
+func (s *Store) removeExpired(tx *bolt.Tx, most int, until time.Time) error {
 	now, records, ends := s.now(), tx.Bucket(recordsBucket), tx.Bucket(endsBucket)
-	for _, entry := range expiredEntries(tx, now, sweepBatch) {
+	for i, entry := range expiredEntries(tx, now, most) {
+		if i > 0 && time.Now().After(until) {
+			return nil
+		}
 		if err := ends.Delete(entry); err != nil {
 			return err
 		}
