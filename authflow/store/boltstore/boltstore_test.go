@@ -145,9 +145,10 @@ func TestAClosedStoreIsOutOfReachOnEveryMethod(t *testing.T) {
 	}
 	_, getErr := s.Get(ctx, "k")
 	_, _, countErr := s.Count(ctx, "k", 1, time.Minute)
+	_, renewErr := s.Renew(ctx, []store.Renewal{{Key: "k"}})
 	for method, err := range map[string]error{
 		"Get": getErr, "Count": countErr, "Put": s.Put(ctx, "k", []byte{}, 0), "Delete": s.Delete(ctx, "k"), "Ping": s.Ping(ctx),
-		"Update": s.Update(ctx, "k", func([]byte) ([]byte, time.Duration, error) { return nil, 0, nil }),
+		"Renew": renewErr, "Update": s.Update(ctx, "k", func([]byte) ([]byte, time.Duration, error) { return nil, 0, nil }),
 	} {
 		if !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%s: %v", method, err)
