@@ -274,22 +274,11 @@ func (f *Flow) newSession(user users.User, c *challenge, client Client) session.
 	s := session.Session{
 		Subject: user.Subject, Stamp: user.Stamp, AMR: []string{"pwd"}, Bearer: client.Bearer,
 		EndsAt: now.Add(f.Settings.Lifetime).Unix(), IdleFor: int64(f.Settings.IdleTimeout / time.Second),
-		Address: client.Address.String(), UserAgent: clip(client.UserAgent, 256),
+		Address: client.Address.String(), UserAgent: client.UserAgent,
 	}
 	if c.Remember {
 		s.Remembered = true
 		s.EndsAt, s.IdleFor = now.Add(f.Settings.RememberFor).Unix(), int64(f.Settings.RememberFor/time.Second)
 	}
 	return s
-}
-
-// clip cuts s to at most n bytes, at a character's end.
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && s[n]&0xC0 == 0x80 {
-		n--
-	}
-	return s[:n]
 }

@@ -50,7 +50,7 @@ func TestAFaultWhileTheAuthenticatorIsTurnedOffLeavesNoOtherSession(t *testing.T
 func TestASignOutIsConfirmedOnlyByAReplicaHoweverOftenItIsAskedFor(t *testing.T) {
 	f := newFixture(t, true)
 	_, out := f.enrolled("alice")
-	kv := f.unconfirmed("session/")
+	kv := f.unconfirmed("s/")
 	for try := 1; try <= 3; try++ {
 		f.wants(f.SignOut(t.Context(), out.Token, here), store.ErrUnconfirmed, "signing out")
 		if kv.told != try {

@@ -3,7 +3,7 @@ package session
 import (
 	"cmp"
 	"context"
-	"encoding/json"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,27 +26,28 @@ type Keeper struct {
 	Cache *Cache // nil: every lookup reads the store. [Keeper.Run] has to run where there is one
 }
 
-// indexEntry is one session in a person's index.
-type indexEntry struct {
-	Key    string `json:"k"`
-	EndsAt int64  `json:"e"`
-	Ended  bool   `json:"x,omitempty"` // its record goes next, and then the entry
-}
-
 // RecordPrefix begins the keys of all sessions' records, and no others: what is changed under it has to be announced where
 // several processes share a store.
-const RecordPrefix = "session/"
+const RecordPrefix = "s/"
 
-func recordName(key string) string    { return RecordPrefix + key }
-func indexName(subject string) string { return "sessions/" + subject }
+// recordName is the key under which a session's record stands: the digest as bytes, for it counts a million times. What
+// is no digest names no session.
+func recordName(key string) string {
+	digest, _ := base64.RawURLEncoding.DecodeString(key)
+	return RecordPrefix + string(digest)
+}
 
-// recordKey is the way back from recordName.
-func recordKey(name string) (key string, ok bool) { return strings.CutPrefix(name, RecordPrefix) }
+// recordKey is the way back.
+func recordKey(name string) (key string, ok bool) {
+	digest, ok := strings.CutPrefix(name, RecordPrefix)
+	return base64.RawURLEncoding.EncodeToString([]byte(digest)), ok
+}
 
-// Start stores a new session under a token that is as new. Key, SeenAt and a zero SignedInAt are filled in.
+// Start stores a new session under a token that is as new. Key, SeenAt and a zero SignedInAt are filled in, and
+// a User-Agent of more than 256 bytes is cut.
 func (k *Keeper) Start(ctx context.Context, token Token, s Session) (*Session, error) {
 	now := k.Now()
-	s.Key, s.SeenAt = token.Key(), now.Unix()
+	s.Key, s.SeenAt, s.UserAgent = token.Key(), now.Unix(), clip(s.UserAgent, maxUserAgent)
 	if s.SignedInAt == 0 {
 		s.SignedInAt = now.Unix()
 	}
@@ -55,7 +56,7 @@ func (k *Keeper) Start(ctx context.Context, token Token, s Session) (*Session, e
 	if err := k.index(ctx, s.Subject, &indexEntry{Key: s.Key, EndsAt: s.EndsAt}, ""); err != nil {
 		return nil, fmt.Errorf("start session: %w", err)
 	}
-	if err := k.KV.Put(ctx, recordName(s.Key), encode(&s), s.left(now)); err != nil {
+	if err := k.KV.Put(ctx, recordName(s.Key), encodeRecord(&s), s.left(now)); err != nil {
 		return nil, fmt.Errorf("start session: %w", err)
 	}
 	// Who ended all of the person's sessions between the two writes has marked the entry or taken it away, and found
@@ -239,7 +240,7 @@ func (k *Keeper) update(ctx context.Context, key string, change func(*Session) e
 			return nil, 0, err
 		}
 		result = s
-		return encode(s), s.left(k.Now()), nil
+		return encodeRecord(s), s.left(k.Now()), nil
 	})
 	if err != nil {
 		return nil, err
@@ -248,8 +249,8 @@ func (k *Keeper) update(ctx context.Context, key string, change func(*Session) e
 }
 
 func (k *Keeper) decode(key string, raw []byte) (*Session, error) {
-	s := &Session{}
-	if err := json.Unmarshal(raw, s); err != nil {
+	s, err := decodeRecord(raw)
+	if err != nil {
 		return nil, fmt.Errorf("read session record: %w", err)
 	}
 	s.Key = key
@@ -257,78 +258,4 @@ func (k *Keeper) decode(key string, raw []byte) (*Session, error) {
 		return nil, ErrNone
 	}
 	return s, nil
-}
-
-func encode(v any) []byte {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // plain structs of strings and numbers always marshal
-	}
-	return raw
-}
-
-func (k *Keeper) entries(ctx context.Context, subject string) ([]indexEntry, error) {
-	raw, err := k.KV.Get(ctx, indexName(subject))
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list sessions: %w", err)
-	}
-	return decodeIndex(raw)
-}
-
-// index adds an entry to a person's index and takes one out, drops those that are past their end, and ends the
-// oldest session where there are too many.
-func (k *Keeper) index(ctx context.Context, subject string, add *indexEntry, remove string) error {
-	var dropped []string
-	err := k.changeIndex(ctx, subject, func(entries []indexEntry) []indexEntry {
-		now := k.Now().Unix()
-		entries = slices.DeleteFunc(entries, func(e indexEntry) bool { return e.EndsAt <= now || e.Key == remove })
-		if add != nil {
-			entries = append(entries, *add)
-		}
-		dropped = nil
-		for len(entries) > MaxPerUser {
-			dropped = append(dropped, entries[0].Key)
-			entries = entries[1:]
-		}
-		return entries
-	})
-	if err != nil {
-		return err
-	}
-	return k.delete(ctx, dropped...)
-}
-
-// changeIndex changes a person's index in one atomic step; change may run more than once.
-func (k *Keeper) changeIndex(ctx context.Context, subject string, change func([]indexEntry) []indexEntry) error {
-	return k.KV.Update(ctx, indexName(subject), func(raw []byte) ([]byte, time.Duration, error) {
-		entries, err := decodeIndex(raw)
-		if err != nil {
-			return nil, 0, err
-		}
-		next, life := k.encodeIndex(change(entries))
-		return next, life, nil
-	})
-}
-
-// encodeIndex returns the record of an index and its life: nil where it names no session.
-func (k *Keeper) encodeIndex(entries []indexEntry) ([]byte, time.Duration) {
-	if len(entries) == 0 {
-		return nil, 0
-	}
-	last := slices.MaxFunc(entries, func(a, b indexEntry) int { return cmp.Compare(a.EndsAt, b.EndsAt) })
-	return encode(entries), time.Duration(last.EndsAt-k.Now().Unix()+1) * time.Second
-}
-
-func decodeIndex(raw []byte) ([]indexEntry, error) {
-	if len(raw) == 0 {
-		return nil, nil
-	}
-	var entries []indexEntry
-	if err := json.Unmarshal(raw, &entries); err != nil {
-		return nil, fmt.Errorf("read session index: %w", err)
-	}
-	return entries, nil
 }

@@ -54,27 +54,27 @@ func (t Token) Opener() Opener { return Opener{t, t.Key()} }
 
 // Session is one person signed in on one device. Times are whole seconds; the zero time is "never".
 type Session struct {
-	Key     string `json:"-"` // the token's digest
-	Subject string `json:"sub"`
+	Key     string // the token's digest
+	Subject string
 	// Stamp is the digest of the password's hash at sign-in: a session does not outlive a change of the
 	// password.
-	Stamp          string   `json:"stamp"`
-	AMR            []string `json:"amr"`
-	SignedInAt     int64    `json:"iat"`
-	SecondFactorAt int64    `json:"otp,omitempty"`
-	SeenAt         int64    `json:"seen"`
-	EndsAt         int64    `json:"end"`  // absolute
-	IdleFor        int64    `json:"idle"` // seconds without a request after which it ends
-	Remembered     bool     `json:"keep,omitempty"`
-	Address        string   `json:"ip,omitempty"`
-	UserAgent      string   `json:"ua,omitempty"`
+	Stamp          string
+	AMR            []string
+	SignedInAt     int64
+	SecondFactorAt int64
+	SeenAt         int64
+	EndsAt         int64 // absolute
+	IdleFor        int64 // seconds without a request after which it ends
+	Remembered     bool
+	Address        string
+	UserAgent      string
 	// Bearer sessions are opened by access tokens and never by a cookie. Generation counts the refresh
 	// tokens that were handed out: only the last one is good.
-	Bearer     bool  `json:"bearer,omitempty"`
-	Generation int64 `json:"gen,omitempty"`
+	Bearer     bool
+	Generation int64
 	// Password is the person's own, for the apps that ask for it, sealed under the token: what is stored does not
 	// open it. nil: no app needs it, or it is no longer right.
-	Password []byte `json:"pw,omitempty"`
+	Password []byte
 }
 
 // Handle names the session to people and programs. It opens nothing, and the store key cannot be told
@@ -91,7 +91,7 @@ func (s *Session) Ended(now time.Time) bool {
 	return now.Unix() >= s.EndsAt || now.Unix() >= s.SeenAt+s.IdleFor
 }
 
-// left is how long the session lives if nobody uses it.
+// left is how long the session lives if nobody uses it, and at least a second.
 func (s *Session) left(now time.Time) time.Duration {
 	end := min(s.EndsAt, s.SeenAt+s.IdleFor)
 	return max(time.Unix(end, 0).Sub(now), time.Second)

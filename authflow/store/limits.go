@@ -26,3 +26,17 @@ func CheckValue(value []byte) error {
 	}
 	return nil
 }
+
+// CheckRenewals returns an error where one of them names no valid key, or has a head longer than any value. Drivers
+// call it before any work.
+func CheckRenewals(renewals []Renewal) error {
+	for _, r := range renewals {
+		if err := CheckKey(r.Key); err != nil {
+			return err
+		}
+		if len(r.Head) > MaxValueBytes {
+			return fmt.Errorf("store: a head of %d bytes: at most %d are allowed", len(r.Head), MaxValueBytes)
+		}
+	}
+	return nil
+}

@@ -32,8 +32,8 @@ var (
 // Keys are 1 to 512 bytes; values at most 1 MiB. A longer one is an error of the caller's and is never cut.
 // Update and Delete are kept: where the store has replicas, they are done only when one of them has the
 // write, and end in [ErrUnconfirmed] where none acknowledges it in time. So a step that was accepted, a
-// code that was struck out and a session that was ended stay so when the master is lost. What Put and
-// Count have written may be undone then: it is what opens doors, or counts.
+// code that was struck out and a session that was ended stay so when the master is lost. What Put, Count
+// and Renew have written may be undone then: it is what opens doors, or counts.
 //
 // A time to live of 0 or less means that the value stays until it is deleted. Expiry is exact to a second
 // and never early; a value that must not be used past an instant carries that instant itself.
@@ -65,11 +65,25 @@ type KV interface {
 	// that holds a value, or Get on a counter, is an error of the caller's.
 	Count(ctx context.Context, key string, delta int64, window time.Duration) (sum int64, left time.Duration, err error)
 
+	// Renew overwrites the head of each value that is there, and gives it its new time to live: each key in one
+	// atomic step, the keys not together. It creates nothing, and returns the keys under which nothing stands. A
+	// key that holds a counter, or a value shorter than the head, stays as it is; that is an error of the caller's,
+	// beside which the other keys are renewed all the same. Any other error says nothing of any key. Several hundred
+	// renewals are a few round trips. What Renew has written may be undone like what Put has.
+	Renew(ctx context.Context, renewals []Renewal) (missing []string, err error)
+
 	// Ping asks the store whether it can serve reads and writes now.
 	Ping(ctx context.Context) error
 
 	// Close releases what the driver holds. No method may be called after it.
 	Close() error
+}
+
+// Renewal is a value that is still in use; see [KV.Renew].
+type Renewal struct {
+	Key  string
+	Head []byte        // overwrites the first bytes of the value; at most as long as the value
+	TTL  time.Duration // the new time to live; 0 or less: it stays until it is deleted
 }
 
 // Change computes the next value of a key from its current one; see [KV.Update].

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"sallyport/authflow/store"
 	"sallyport/authflow/store/storetest"
@@ -145,9 +146,10 @@ func TestAClosedStoreIsOutOfReachOnEveryMethod(t *testing.T) {
 	}
 	_, getErr := s.Get(ctx, "k")
 	_, _, countErr := s.Count(ctx, "k", 1, time.Minute)
+	_, renewErr := s.Renew(ctx, []store.Renewal{{Key: "k"}})
 	for method, err := range map[string]error{
 		"Get": getErr, "Count": countErr, "Put": s.Put(ctx, "k", []byte{}, 0), "Delete": s.Delete(ctx, "k"), "Ping": s.Ping(ctx),
-		"Update": s.Update(ctx, "k", func([]byte) ([]byte, time.Duration, error) { return nil, 0, nil }),
+		"Renew": renewErr, "Update": s.Update(ctx, "k", func([]byte) ([]byte, time.Duration, error) { return nil, 0, nil }),
 	} {
 		if !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%s: %v", method, err)
@@ -203,7 +205,7 @@ func rooms(t *testing.T, s *Store) (records, ends int) {
 func TestASweepRemovesWhatHasExpiredAndNothingElse(t *testing.T) {
 	c := newClock()
 	s, ctx := open(t, newPath(t), Options{Now: c.now}), t.Context()
-	const short = sweepBatch + 50 // more than one transaction takes
+	const short = sweepMost + 50 // more than one transaction takes
 	put := func(key string, ttl time.Duration) {
 		t.Helper()
 		if err := s.Put(ctx, key, []byte("v"), ttl); err != nil {
@@ -266,6 +268,59 @@ func TestASweepEndsWhereIndexAndRecordsDisagree(t *testing.T) {
 	}
 	if _, err := s.Get(t.Context(), "damaged"); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("a damaged record: %v", err)
+	}
+}
+
+func TestASweepSparesWhatHasBeenWrittenAgainOrIsBackWithTheClock(t *testing.T) {
+	c := newClock()
+	s, ctx := open(t, newPath(t), Options{Now: c.now}), t.Context()
+	for _, key := range []string{"again", "back"} {
+		if err := s.Put(ctx, key, []byte("v"), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.advance(2 * time.Minute)
+	var found [][]byte
+	err := s.db.View(func(tx *bolt.Tx) error { found = expiredEntries(tx, c.now(), 10); return nil })
+	if err != nil || len(found) != 2 {
+		t.Fatal(len(found), err)
+	}
+	c.advance(-90 * time.Second)
+	if err := s.Put(ctx, "again", []byte("v"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.inTurns(found, s.removeRecord), s.inTurns(found, removeEntry)); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"again", "back"} {
+		if _, err := s.Get(ctx, key); err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	c.advance(2 * time.Minute)
+	if err := s.sweep(); err != nil {
+		t.Fatal(err)
+	}
+	if records, ends := rooms(t, s); records != 1 || ends != 1 {
+		t.Errorf("%d records and %d index entries are left, want the one that was written again", records, ends)
+	}
+}
+
+func TestClosingEndsASweepThatIsUnderWay(t *testing.T) {
+	c := newClock()
+	s := open(t, newPath(t), Options{Now: c.now})
+	for i := range 2 * sweepLeast {
+		if err := s.Put(t.Context(), fmt.Sprint(i), []byte("v"), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.advance(time.Hour)
+	s.once.Do(func() { close(s.quit) }) // as Close begins
+	if err := s.sweep(); !errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		t.Errorf("the sweep ended with %v", err)
+	}
+	if records, _ := rooms(t, s); records == 0 {
+		t.Error("it went on to the end")
 	}
 }
 

@@ -122,6 +122,9 @@ func indexKey(end int64, key string) []byte {
 	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(key)), uint64(end)), key...)
 }
 
+// keyOf returns the key in an entry of the index, empty where a damaged one is too short to hold any.
+func keyOf(entry []byte) []byte { return entry[min(8, len(entry)):] }
+
 // expiredEntries returns up to limit entries of the index whose end has come, earliest first.
 func expiredEntries(tx *bolt.Tx, now time.Time, limit int) (entries [][]byte) {
 	bound := binary.BigEndian.AppendUint64(nil, uint64(now.UnixMilli()))

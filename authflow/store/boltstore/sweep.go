@@ -1,7 +1,9 @@
 package boltstore
 
 import (
+	"bytes"
 	"errors"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -10,8 +12,14 @@ import (
 
 const (
 	sweepEvery = 10 * time.Second
-	// sweepBatch bounds how long a sweep keeps other writers waiting: a few milliseconds.
-	sweepBatch = 256
+	// sweepLook bounds how many expired records one look finds, each some 100 bytes of memory.
+	sweepLook = 1 << 17
+	// sweepHold is how long one transaction of a sweep aims to keep other writers waiting, its commit included. How
+	// many records that is depends on the disk, and is found out between sweepLeast, for a commit alone takes two
+	// flushes, and sweepMost.
+	sweepHold  = 5 * time.Millisecond
+	sweepLeast = 32
+	sweepMost  = 1024
 )
 
 // sweepUntilClosed frees the room of expired records. It is the only goroutine of a Store.
@@ -30,47 +38,83 @@ func (s *Store) sweepUntilClosed() {
 	}
 }
 
-// sweep removes all records that have expired, in transactions of sweepBatch, or as many as it can until
-// the store is closed. It looks before it writes, because an empty transaction too costs an fsync.
+// sweep removes all records that have expired, or as many as it can until the store is closed.
+//
+// What a transaction costs is the pages that it changes. So the records go in the order of their keys, many of one page
+// together, and then their entries in the index, in the order of their ends. An entry without a record is harmless, and
+// the next sweep takes it away.
 func (s *Store) sweep() error {
 	for {
-		select {
-		case <-s.quit:
-			return nil
-		default:
-		}
-		var found int
+		var byEnd [][]byte
 		err := s.db.View(func(tx *bolt.Tx) error {
-			found = len(expiredEntries(tx, s.now(), 1))
+			byEnd = expiredEntries(tx, s.now(), sweepLook)
 			return nil
 		})
-		if err != nil || found == 0 {
+		if err != nil || len(byEnd) == 0 {
 			return err
 		}
-		if err := s.db.Update(s.removeExpired); err != nil {
+		byKey := slices.Clone(byEnd)
+		slices.SortFunc(byKey, func(a, b []byte) int { return bytes.Compare(keyOf(a), keyOf(b)) })
+		if err := s.inTurns(byKey, s.removeRecord); err != nil {
+			return err
+		}
+		if err := s.inTurns(byEnd, removeEntry); err != nil {
 			return err
 		}
 	}
 }
 
-// removeExpired asks the index anew, for since the look a key may have been written again. The entry goes in
-// any case, or one that no record answers to would be found for ever.
-func (s *Store) removeExpired(tx *bolt.Tx) error {
-	now, records, ends := s.now(), tx.Bucket(recordsBucket), tx.Bucket(endsBucket)
-	for _, entry := range expiredEntries(tx, now, sweepBatch) {
-		if err := ends.Delete(entry); err != nil {
+// inTurns removes the entries in transactions of about sweepHold, and rests after each for as long, so that whoever
+// waits to write goes first.
+func (s *Store) inTurns(entries [][]byte, remove func(*bolt.Tx, []byte) error) error {
+	for most := sweepLeast; len(entries) > 0; {
+		var began time.Time
+		var done int
+		err := s.db.Update(func(tx *bolt.Tx) error {
+			began, done = time.Now(), 0 // from here on others wait
+			// A page that is not in memory is read first, so the clock is looked at here too.
+			for done < min(most, len(entries)) && (done == 0 || time.Since(began) < sweepHold) {
+				if err := remove(tx, entries[done]); err != nil {
+					return err
+				}
+				done++
+			}
+			return nil
+		})
+		if err != nil {
 			return err
 		}
-		if len(entry) <= 8 {
-			continue
+		entries = entries[done:]
+		held := time.Since(began)
+		if held > sweepHold {
+			most = max(sweepLeast, most/2)
+		} else {
+			most = min(sweepMost, most+most/4)
 		}
-		key := entry[8:]
-		if rec, err := parseRecord(records.Get(key)); err != nil || !rec.expired(now) {
-			continue
-		}
-		if err := records.Delete(key); err != nil {
-			return err
+		select {
+		case <-s.quit:
+			return berrors.ErrDatabaseNotOpen
+		case <-time.After(held):
 		}
 	}
 	return nil
+}
+
+// removeRecord asks the record anew, for since the look its key may have been written again.
+func (s *Store) removeRecord(tx *bolt.Tx, entry []byte) error {
+	records, key := tx.Bucket(recordsBucket), keyOf(entry)
+	if rec, err := parseRecord(records.Get(key)); err != nil || !rec.expired(s.now()) {
+		return nil
+	}
+	return records.Delete(key)
+}
+
+// removeEntry removes an entry that no record answers to, or it would be found for ever. One whose record is still
+// there stays: the clock was set back since the look.
+func removeEntry(tx *bolt.Tx, entry []byte) error {
+	rec, err := parseRecord(tx.Bucket(recordsBucket).Get(keyOf(entry)))
+	if err == nil && bytes.Equal(entry, indexKey(rec.end(), string(keyOf(entry)))) {
+		return nil
+	}
+	return tx.Bucket(endsBucket).Delete(entry)
 }

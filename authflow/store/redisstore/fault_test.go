@@ -35,9 +35,13 @@ func everyMethod(t *testing.T, s *Store) map[string]error {
 		"Put":    func() error { return s.Put(ctx, "there", []byte("v"), time.Minute) },
 		"Delete": func() error { return s.Delete(ctx, "elsewhere") },
 		"Update": func() error { return s.Update(ctx, "updated", put) },
-		"Count":  func() error { _, _, err := s.Count(ctx, "counted", 1, time.Minute); return err },
-		"Ping":   func() error { return s.Ping(ctx) },
-		"Check":  func() error { _, err := s.Check(ctx); return err },
+		"Renew": func() error {
+			_, err := s.Renew(ctx, []store.Renewal{{Key: "there", Head: []byte("v"), TTL: time.Minute}, {Key: "elsewhere", TTL: time.Minute}})
+			return err
+		},
+		"Count": func() error { _, _, err := s.Count(ctx, "counted", 1, time.Minute); return err },
+		"Ping":  func() error { return s.Ping(ctx) },
+		"Check": func() error { _, err := s.Check(ctx); return err },
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup

@@ -98,21 +98,32 @@ func (s *Store) count(ctx context.Context, key string, delta int64, window time.
 // run calls the script by its digest, and sends its text where the server does not know it (yet, or after a
 // restart): an unknown digest has done nothing, so this is the one case in which asking again is safe.
 func (s *Store) run(ctx context.Context, sc script, key string, args ...any) (any, error) {
-	return s.runBy(s.do, ctx, sc, key, args)
+	return s.runBy(s.do, ctx, sc, []string{key}, args)
 }
 
 // runKept is run for a write that must outlive the master: see [kept].
 func (s *Store) runKept(ctx context.Context, sc script, key string, args ...any) (any, error) {
-	return s.runBy(s.keep, ctx, sc, key, args)
+	return s.runBy(s.keep, ctx, sc, []string{key}, args)
 }
 
-func (s *Store) runBy(send sender, ctx context.Context, sc script, key string, args []any) (any, error) {
-	tail := append([]any{1, s.prefix + key}, args...)
-	reply, err := send(ctx, append([]any{"evalsha", sc.digest}, tail...)...)
+func (s *Store) runBy(send sender, ctx context.Context, sc script, keys []string, args []any) (any, error) {
+	reply, err := send(ctx, s.call(sc, false, keys, args)...)
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		reply, err = send(ctx, append([]any{"eval", sc.text}, tail...)...)
+		reply, err = send(ctx, s.call(sc, true, keys, args)...)
 	}
 	return reply, err
+}
+
+// call is the command that runs the script, by its digest or with its text.
+func (s *Store) call(sc script, withText bool, keys []string, args []any) []any {
+	command := []any{"evalsha", sc.digest, len(keys)}
+	if withText {
+		command = []any{"eval", sc.text, len(keys)}
+	}
+	for _, key := range keys {
+		command = append(command, s.prefix+key)
+	}
+	return append(command, args...)
 }
 
 // sender sends one command, once. A reply of nil is no error.

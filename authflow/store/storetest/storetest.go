@@ -34,6 +34,11 @@ func Run(t *testing.T, open func(t *testing.T) store.KV) {
 		"a counter ends with its window, however often used":  testCountExpires,
 		"count loses no step under contention":                testCountContention,
 		"counters and values do not pass for one another":     testKinds,
+		"renew overwrites the head and creates nothing":       testRenew,
+		"renew gives each value its new time to live":         testRenewLife,
+		"renew leaves alone what its head does not fit":       testRenewRefuses,
+		"renew takes many keys and names the missing ones":    testRenewMany,
+		"renew neither tears nor brings back a value":         testRenewRaces,
 		"a cancelled context ends every method":               testCancelled,
 		"a thousand keys stand side by side":                  testManyKeys,
 		"ping answers":                                        testPing,
@@ -65,5 +70,11 @@ func RunShared(t *testing.T, openTwo func(t *testing.T) (a, b store.KV)) {
 	t.Run("count over two handles hands out every number once", func(t *testing.T) {
 		a, b := openTwo(t)
 		countInParallel(t, a, b)
+	})
+	t.Run("renew over two handles neither tears nor brings back a value", func(t *testing.T) {
+		a, b := openTwo(t)
+		for range 10 {
+			renewInParallel(t, a, b)
+		}
 	})
 }

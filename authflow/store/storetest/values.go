@@ -197,6 +197,7 @@ func testCancelled(t *testing.T, kv store.KV) {
 		"Put":    kv.Put(ctx, key, []byte("v"), time.Minute),
 		"Delete": kv.Delete(ctx, key),
 		"Update": kv.Update(ctx, key, func([]byte) ([]byte, time.Duration, error) { return nil, 0, nil }),
+		"Renew":  renewOne(ctx, kv, key),
 		"Ping":   kv.Ping(ctx),
 	} {
 		if !errors.Is(err, context.Canceled) || !errors.Is(err, store.ErrUnavailable) {
