@@ -27,7 +27,7 @@ func isReaching(importPath string) bool {
 // wants a reason: what it needs that for, and why the room that it is in has to have it.
 var reach = map[string]string{
 	"sallyport":                                               "crypto/tls net net/http syscall",     // listens; SIGHUP, and which error is a port in use
-	"sallyport/proxy":                                         "crypto/tls net net/http",             // carries requests to the upstreams
+	"sallyport/proxy":                                         "crypto/tls net net/http syscall",     // carries requests to the upstreams; looks whether an idle connection is quiet
 	"sallyport/authflow/web":                                  "net net/http syscall",                // pages; joins hosts and ports, and tells who has hung up
 	"sallyport/authflow/cookie":                               "net/http",                            // the type of a cookie
 	"sallyport/authflow/appsignin":                            "crypto/tls net net/http syscall",     // asks apps by a transport that it is given, and names its errors
