@@ -41,7 +41,7 @@ func (x *exchange) CloseIdleConnections() {
 // RoundTrip sends a request and reads the head of its answer, as http.RoundTripper says. The body of the answer may be
 // closed while it is read.
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
-	if !carries(req) {
+	if !exchangeable(req) {
 		return x.rest.RoundTrip(req)
 	}
 	if err := checkHead(req); err != nil {
@@ -66,9 +66,9 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	return x.over(c, req)
 }
 
-// carries says whether a request is one that an exchange takes: without a body, not to be anything but a request, and of a
+// exchangeable says whether a request is one that an exchange takes: without a body, not to be anything but a request, and of a
 // method that can be sent again without harm, since a connection may turn out to be closed.
-func carries(r *http.Request) bool {
+func exchangeable(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 	default:

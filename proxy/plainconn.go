@@ -98,8 +98,10 @@ func (c *plainConn) roundTrip(req *http.Request, within time.Duration) (*http.Re
 	if unsent == nil {
 		unsent = c.writer.Flush()
 	}
-	if network := new(net.OpError); unsent != nil && !errors.As(unsent, &network) {
-		return nil, unsent // nothing was written that could be answered
+	if unsent != nil {
+		if network := new(net.OpError); !errors.As(unsent, &network) {
+			return nil, unsent // nothing was written that could be answered
+		}
 	}
 	// An upstream may refuse a request before it has read all of it, and hang up: the refusal is there to be read.
 	if _, err := c.reader.Peek(1); unsent != nil && err != nil {
