@@ -15,9 +15,9 @@ import (
 )
 
 // exchange carries requests without a body to upstreams that speak HTTP/1.1 over plain TCP or a Unix socket. It writes
-// and reads in the goroutine that asks, where http.Transport hands both to goroutines of the connection. What it does not take goes
-// to rest, and what it takes it answers as rest would: docs/design/exchange.md. Its methods are called from many
-// goroutines.
+// and reads in the goroutine that asks, where http.Transport hands both to goroutines of the connection. What it does
+// not take goes to rest, and what it takes it answers as rest would: docs/design/exchange.md. Its methods are called
+// from many goroutines.
 //
 // Of the hooks of httptrace it calls Got1xxResponse and those that http.Request.Write calls.
 type exchange struct {
@@ -31,8 +31,8 @@ func newExchange(rest *http.Transport) *exchange {
 	return &exchange{rest: rest, dial: rest.DialContext, firstByte: rest.ResponseHeaderTimeout}
 }
 
-// CloseIdleConnections closes the connections that no request is using, and those in use when they are given back, unless a
-// new request has come by then.
+// CloseIdleConnections closes the connections that no request is using, and those in use when they are given back,
+// unless a new request has come by then.
 func (x *exchange) CloseIdleConnections() {
 	x.idle.closeAll()
 	x.rest.CloseIdleConnections()
@@ -66,8 +66,8 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	return x.over(c, req)
 }
 
-// exchangeable says whether a request is one that an exchange takes: without a body, not to be anything but a request, and of a
-// method that can be sent again without harm, since a connection may turn out to be closed.
+// exchangeable says whether a request is one that an exchange takes: without a body, with no wish for anything but an
+// answer, and of a method that can be sent again without harm, since a kept connection may turn out to be closed.
 func exchangeable(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
@@ -127,7 +127,7 @@ func (x *exchange) connect(ctx context.Context, u *url.URL) (*plainConn, error) 
 	return newPlainConn(conn, u.Host)
 }
 
-// over sends a request over a connection, which is in nobody else's hands and is kept or closed when the answer is over.
+// over sends a request over a connection, which is in nobody else's hands, and is kept or closed when the answer ends.
 func (x *exchange) over(c *plainConn, req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	stop := context.AfterFunc(ctx, c.abort)

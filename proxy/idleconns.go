@@ -63,8 +63,8 @@ func (p *idleConns) put(c *plainConn) bool {
 	return true
 }
 
-// sweep closes the connections that have been idle for too long at a time, or that their upstreams have closed, and comes again
-// while others are left.
+// sweep closes the connections that have been idle for too long by now, or that their upstreams have closed, and comes
+// again while others are left.
 func (p *idleConns) sweep(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -77,8 +77,8 @@ func (c *plainConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// quiet says whether an idle connection can take a request: nothing has come since the last answer, neither bytes, which
-// the next person would take for their answer, nor the end.
+// quiet says whether an idle connection can take a request: nothing has come since the last answer, neither bytes,
+// which the next person would take for their answer, nor the end. A connection on which something has is spoilt by it.
 func (c *plainConn) quiet() bool {
 	return c.raw.Read(c.look) == nil && c.seen == syscall.EAGAIN
 }
