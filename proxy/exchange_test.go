@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -380,5 +381,13 @@ func TestOnlyRequestsThatCanBeSentAgainWithoutHarmAreTaken(t *testing.T) {
 		if taken != c.taken {
 			t.Errorf("case %d, %s: taken %v, want %v", i, c.method, taken, c.taken)
 		}
+	}
+}
+
+func TestASwitchOfProtocolsThatNobodyAskedForIsAnError(t *testing.T) {
+	upstream := answeringOddly(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", false)
+	x := newExchange(wire{}.transport())
+	if res, err := x.RoundTrip(toFirst(t, upstream.url.String())); !errors.Is(err, errSwitched) || idle(x) != 0 {
+		t.Errorf("got %v, %v, and %d connections are kept", res, err, idle(x))
 	}
 }
