@@ -108,7 +108,7 @@ var connects = map[string]string{
 	"control.go":                        "http.Client http.Transport net.Dialer net.Listen", // the control socket, in data_dir
 	"check.go":                          "http.Client http.Transport",                       // whether the upstreams answer
 	"demo.go":                           "net.Listen",
-	"proxy/gateway.go":                  "http.Transport",
+	"proxy/exchange.go":                 "http.Transport", // holds one, for what it does not take
 	"proxy/transport.go":                "http.Transport net.Dialer",
 	"authflow/passwordcommand/run.go":   "exec.CommandContext",
 	"authflow/store/redisstore/open.go": "net.Dialer tls.Dialer",
