@@ -27,7 +27,7 @@ func isReaching(importPath string) bool {
 // wants a reason: what it needs that for, and why the room that it is in has to have it.
 var reach = map[string]string{
 	"sallyport":                                               "crypto/tls net net/http syscall",     // listens; SIGHUP, and which error is a port in use
-	"sallyport/proxy":                                         "crypto/tls net net/http",             // carries requests to the upstreams
+	"sallyport/proxy":                                         "crypto/tls net net/http syscall",     // carries requests to the upstreams; looks whether an idle connection is quiet
 	"sallyport/authflow/web":                                  "net net/http syscall",                // pages; joins hosts and ports, and tells who has hung up
 	"sallyport/authflow/cookie":                               "net/http",                            // the type of a cookie
 	"sallyport/authflow/appsignin":                            "crypto/tls net net/http syscall",     // asks apps by a transport that it is given, and names its errors
@@ -108,7 +108,7 @@ var connects = map[string]string{
 	"control.go":                        "http.Client http.Transport net.Dialer net.Listen", // the control socket, in data_dir
 	"check.go":                          "http.Client http.Transport",                       // whether the upstreams answer
 	"demo.go":                           "net.Listen",
-	"proxy/gateway.go":                  "http.Transport",
+	"proxy/exchange.go":                 "http.Transport", // holds one, for what it does not take
 	"proxy/transport.go":                "http.Transport net.Dialer",
 	"authflow/passwordcommand/run.go":   "exec.CommandContext",
 	"authflow/store/redisstore/open.go": "net.Dialer tls.Dialer",

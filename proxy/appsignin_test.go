@@ -387,7 +387,7 @@ func TestAWebSocketThatTheAppRefusesIsOpenedOnceSignedIn(t *testing.T) {
 func TestNothingIsSentAgainOrSignedInForASessionThatHasEnded(t *testing.T) {
 	j, f := newJournal(t, knownBy("app=alice")), &fakeSignIn{}
 	o := signedInTo(j, f)
-	ended := ending(&o)
+	ended := looks(&o)
 	f.signIn = func(r *http.Request, _ *session.Identity) ([]string, bool, error) {
 		ended <- session.ErrNone
 		<-r.Context().Done() // ends with the session

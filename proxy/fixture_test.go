@@ -321,8 +321,8 @@ func describe(res *http.Response) string {
 	return fmt.Sprintf("%d %s", res.StatusCode, res.Header.Get("Answer"))
 }
 
-// ending has what is said of sessions under way come from what is sent: nil says that they live and have no rights any more.
-func ending(o *Options) chan<- error {
+// looks has what is said of sessions under way come from what is sent: nil says that they live and have no rights any more.
+func looks(o *Options) chan<- error {
 	said := make(chan error, 16)
 	o.Alive = func(context.Context, string) (*session.Identity, error) {
 		select {

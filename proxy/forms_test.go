@@ -92,7 +92,7 @@ func TestAFormWhoseSessionEndsOnItsWayIsNotKept(t *testing.T) {
 	s := shelf{make(chan string, 16)}
 	o := options(fixture(app.url))
 	o.Forms = s
-	stop <- ending(&o)
+	stop <- looks(&o)
 	res, _ := send(t, start(t, o), request("POST", "/app/x", aliceOne, "Content-Length: 4")+"body")
 	if describe(res) != "401 sign-in" {
 		t.Errorf("got %s", describe(res))

@@ -90,7 +90,7 @@ type Gateway struct {
 	trusted  []netip.Prefix
 	options  Options
 
-	transports map[wire]*http.Transport
+	transports map[wire]connections
 	buffers    bufferPool
 }
 
@@ -109,7 +109,7 @@ func New(o Options) (*Gateway, error) {
 	if o.Assert == nil && slices.ContainsFunc(o.Upstreams, func(u Upstream) bool { return u.Assertion }) {
 		return nil, errors.New("proxy: an upstream has Assertion, and there is no Assert")
 	}
-	g := &Gateway{authPath: authPath, cookies: slices.Clone(o.CookieNames), options: o, transports: map[wire]*http.Transport{}}
+	g := &Gateway{authPath: authPath, cookies: slices.Clone(o.CookieNames), options: o, transports: map[wire]connections{}}
 	if g.table, err = newTable(o.Upstreams); err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (g *Gateway) connect() {
 				continue
 			}
 			if g.transports[rt.wire] == nil {
-				g.transports[rt.wire] = rt.wire.transport()
+				g.transports[rt.wire] = rt.wire.connections()
 			}
 			rt.forward = newForward(g.transports[rt.wire], rt.forwarding.FlushInterval, &g.buffers, errorLog)
 		}

@@ -269,7 +269,7 @@ func TestWhatIsUnderWayEndsWithItsSession(t *testing.T) {
 		io.Copy(io.Discard, conn) // until the gateway hangs up
 	})
 	o := options(fixture(j.url))
-	ended := ending(&o)
+	ended := looks(&o)
 	conn := dial(t, start(t, o))
 	io.WriteString(conn, get("/app/events", aliceOne))
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -286,7 +286,7 @@ func TestWhatIsUnderWayEndsWithItsSession(t *testing.T) {
 func TestASessionThatEndsBeforeTheAnswerIsAnsweredByWhatEndedIt(t *testing.T) {
 	j := newJournal(t, func(conn net.Conn, _ *bufio.Reader, _ received) { io.Copy(io.Discard, conn) })
 	o := options(fixture(j.url))
-	found := ending(&o)
+	found := looks(&o)
 	url := start(t, o)
 	gone := errors.New("the store is gone")
 	for _, c := range []struct {

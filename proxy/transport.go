@@ -72,7 +72,21 @@ func newWire(u Upstream) wire {
 	return w
 }
 
-// transport makes the connections of a wire. It sends a request again only where that cannot be seen: when a
+// connections are a way to upstreams, and what is kept open on it.
+type connections interface {
+	http.RoundTripper
+	CloseIdleConnections()
+}
+
+// connections makes those of a wire. Requests by https, which may be on a wire like any other, are left by the exchange.
+func (w wire) connections() connections {
+	if w.h2c {
+		return w.transport()
+	}
+	return newExchange(w.transport())
+}
+
+// transport makes the connections of a wire by the standard library. It sends a request again only where that cannot be seen: when a
 // kept connection turns out to be closed, and the request has no body and an idempotent method, or none of it was written.
 func (w wire) transport() *http.Transport {
 	dialer := &net.Dialer{Timeout: w.connect}

@@ -217,7 +217,7 @@ func TestARequestOnAConnectionThatWasJustClosedIsRetriedOnlyWhereThatIsSafe(t *t
 			var requests atomic.Int32
 			j := newJournal(t, once(&requests))
 			addr := start(t, options(behind(j.url, Forwarding{})))
-			send(t, addr, get("/first"))
+			send(t, addr, c.raw) // of its kind, since not all kinds share connections
 			res, _ := send(t, addr, c.raw)
 			if res.StatusCode != c.want || requests.Load() != c.requests {
 				t.Errorf("got %s after %d requests, want %d after %d", describe(res), requests.Load(), c.want, c.requests)

@@ -62,7 +62,7 @@ func TestAWebSocketPassesWithTheIdentityOfItsSession(t *testing.T) {
 func TestAnOpenWebSocketIsClosedWhenItsSessionEnds(t *testing.T) {
 	j := newJournal(t, echo)
 	o := options(fixture(j.url))
-	ended := ending(&o)
+	ended := looks(&o)
 	_, br, res := open(t, start(t, o), webSocket("/app/ws", aliceOne))
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("got %s, want 101", describe(res))
