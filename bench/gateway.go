@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +19,6 @@ type gatewaySpec struct {
 	cluster   bool
 	admin     bool   // /metrics on a port of its own
 	seed      string // an embedded store's file to begin with
-	env       []string
 }
 
 // gateway is a running sallyport.
@@ -87,19 +87,24 @@ func (b *bench) startGateway(s gatewaySpec) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = b.run(g, 20*time.Millisecond)
+	_, err = b.run(g, "/auth/healthz", "", 20*time.Millisecond)
 	return g, err
 }
 
-// run starts a prepared gateway and returns how long it took from exec to the first answer, which is asked for every
-// step.
-func (b *bench) run(g *gateway, step time.Duration) (time.Duration, error) {
+// run starts a prepared gateway and returns how long it took from exec to the first answer to a GET of the path, which
+// is asked for every step with this cookie.
+func (b *bench) run(g *gateway, path, cookie string, step time.Duration) (time.Duration, error) {
 	began := time.Now()
 	var err error
 	if g.process, err = b.start(g.dir, b.binary, "serve", "--config", "config.yaml"); err != nil {
 		return 0, err
 	}
-	err = g.serves("http://"+g.address+"/auth/healthz", step)
+	c := newClient(g.address)
+	defer c.close()
+	err = g.until("it answers "+path, step, func() bool {
+		status, err := c.get(path, cookie)
+		return err == nil && status == http.StatusOK
+	})
 	return time.Since(began), err
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -122,19 +121,6 @@ func (p *process) listens(address string) error {
 			c.Close()
 		}
 		return err == nil
-	})
-}
-
-// serves waits until the program answers a GET with 200.
-func (p *process) serves(url string, step time.Duration) error {
-	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	return p.until("it answers "+url, step, func() bool {
-		resp, err := client.Get(url)
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
 	})
 }
 

@@ -2,9 +2,12 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -160,6 +163,15 @@ func (c calls) since(before calls) calls {
 		}
 	}
 	return d
+}
+
+// String names the commands with their numbers, the most frequent first.
+func (c calls) String() string {
+	names := slices.SortedFunc(maps.Keys(c), func(a, b string) int { return cmp.Or(cmp.Compare(c[b], c[a]), cmp.Compare(a, b)) })
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%s %d", name, c[name])
+	}
+	return cmp.Or(strings.Join(names, ", "), "none")
 }
 
 func (c calls) total() (sum int64) {

@@ -38,10 +38,12 @@ type seed struct {
 	Bolt     string // the embedded store's file
 	Users    string // the users file whose people they are; empty: people whom nobody knows
 	Only     string // of these people one alone
+	Crowd    string // names the people whom nobody knows, so that two seeds are of different ones
 	Secret   []byte // the gateway's
 	Sessions int
 	Each     int           // sessions of one person
 	Life     time.Duration // from now; the idle timeout is an hour
+	Spread   time.Duration // over how long before now they were last used: alike, as where all are in use for long
 	Cookies  string        // the file for the cookies, one on each line; empty: none
 	Keys     string        // the file for the keys of what the first people got, see [keysOf]
 }
@@ -114,7 +116,7 @@ func (s seed) owners() ([]owner, error) {
 	var all []owner
 	if s.Users == "" {
 		for i := range n {
-			all = append(all, owner{fmt.Sprintf("file:person%07d", i), "nobodysstampxxxx"})
+			all = append(all, owner{fmt.Sprintf("file:%s%07d", s.Crowd, i), "nobodysstampxxxx"})
 		}
 		return all, nil
 	}
@@ -173,15 +175,20 @@ func (g *gardener) plantAll(ctx context.Context, owners []owner, workers int) er
 // plantFor begins the sessions of one person.
 func (g *gardener) plantFor(ctx context.Context, i int, who owner) error {
 	st := &stage{KV: g.kv, values: map[string]staged{}}
-	keeper := &session.Keeper{KV: st, Now: func() time.Time { return g.now }}
+	now := g.now
+	keeper := &session.Keeper{KV: st, Now: func() time.Time { return now }}
 	for n := i * g.Each; n < min((i+1)*g.Each, g.Sessions); n++ {
+		now = g.now.Add(-g.Spread * time.Duration(n%g.Each) / time.Duration(g.Each))
 		token := session.NewToken()
 		_, err := keeper.Start(ctx, token, session.Session{
-			Subject: who.subject, Stamp: who.stamp, AMR: []string{"pwd", "otp"}, SecondFactorAt: g.now.Unix(),
+			Subject: who.subject, Stamp: who.stamp, AMR: []string{"pwd", "otp"}, SecondFactorAt: now.Unix(),
 			EndsAt: g.now.Add(g.Life).Unix(), IdleFor: 3600, Address: fmt.Sprintf("203.0.113.%d", n%256), UserAgent: browser,
 		})
 		if err != nil {
 			return err
+		}
+		if g.Cookies == "" {
+			continue
 		}
 		if g.cookies[n], err = g.codec.Encode(cookie.Session, token[:]); err != nil {
 			return err
@@ -292,6 +299,11 @@ func writeLines(path string, lines []string) error {
 		fmt.Fprintln(w, line)
 	}
 	return errors.Join(w.Flush(), f.Close())
+}
+
+func readLines(path string) ([]string, error) {
+	raw, err := os.ReadFile(path)
+	return strings.Fields(string(raw)), err
 }
 
 // firstLines copies the first n lines of a file to another one, whose path it returns.
