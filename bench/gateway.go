@@ -19,6 +19,8 @@ type gatewaySpec struct {
 	cluster   bool
 	admin     bool   // /metrics on a port of its own
 	seed      string // an embedded store's file to begin with
+	trusted   string // who may ask for forward-auth
+	oneUser   bool   // a users file with the first of the people alone
 }
 
 // gateway is a running sallyport.
@@ -33,6 +35,7 @@ var gatewayConf = template.Must(template.New("config.yaml").Parse(`server:
   listen: {{.Address}}
   public_url: http://{{.Address}}
   admin_listen: "{{.Admin}}"
+  trusted_proxies: [{{.Trusted}}]
 users: { file: {{.Users}} }
 {{with .Redis}}store: { driver: redis, redis: { addresses: [{{.}}], cluster: {{$.Cluster}} } }
 {{end -}}
@@ -61,9 +64,13 @@ func (b *bench) prepare(s gatewaySpec) (*gateway, error) {
 			return nil, err
 		}
 	}
+	users := b.users.path
+	if s.oneUser {
+		users = b.users.short
+	}
 	var conf bytes.Buffer
 	err = gatewayConf.Execute(&conf, map[string]any{
-		"Address": g.address, "Admin": g.admin, "Users": b.users.path, "Redis": strings.Join(s.redis, ", "), "Cluster": s.cluster,
+		"Address": g.address, "Admin": g.admin, "Trusted": s.trusted, "Users": users, "Redis": strings.Join(s.redis, ", "), "Cluster": s.cluster,
 		"Secret": b.users.secretKey(), "Upstreams": strings.TrimRight(s.upstreams, "\n"),
 	})
 	if err != nil {

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,6 +21,7 @@ const (
 // usersFile is what every gateway of a run knows its people from, with the key that they share.
 type usersFile struct {
 	path   string
+	short  string // the same with the first of them alone
 	secret []byte
 }
 
@@ -42,23 +43,20 @@ func (b *bench) writeUsers() (*usersFile, error) {
 	if !strings.HasPrefix(phc, hashCost) {
 		return nil, fmt.Errorf("sallyport hash-password gave %.40q, want %s…", phc, hashCost)
 	}
-	u := &usersFile{path: filepath.Join(b.dir, "users.yaml"), secret: make([]byte, 32)}
+	u := &usersFile{path: filepath.Join(b.dir, "users.yaml"), short: filepath.Join(b.dir, "first-user.yaml"), secret: make([]byte, 32)}
 	rand.Read(u.secret) // never fails (crypto/rand)
-	f, err := os.OpenFile(u.path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	w := bufio.NewWriter(f)
-	fmt.Fprintln(w, "users:")
-	for i := range people {
+	return u, errors.Join(writePeople(u.path, phc, people), writePeople(u.short, phc, 1))
+}
+
+// writePeople writes the first n people into a users file.
+func writePeople(path, phc string, n int) error {
+	lines := []string{"users:"}
+	for i := range n {
 		groups := "crowd"
 		if i == 0 {
 			groups = "staff"
 		}
-		fmt.Fprintf(w, "  %s: { displayname: User %d, email: %s@example.com, groups: [%s], password: %q }\n", person(i), i, person(i), groups, phc)
+		lines = append(lines, fmt.Sprintf("  %s: { displayname: User %d, email: %s@example.com, groups: [%s], password: %q }", person(i), i, person(i), groups, phc))
 	}
-	if err := w.Flush(); err != nil {
-		return nil, err
-	}
-	return u, f.Close()
+	return os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600)
 }

@@ -63,7 +63,7 @@ func (b *bench) proxied() ([]row, error) {
 	}
 	var rows, headlines []row
 	for _, driver := range []string{"embedded", "redis"} {
-		address, cookies, err := b.seeded(driver, web)
+		address, cookies, err := b.seeded(driver, gatewaySpec{upstreams: upstreamEntry("app", "/", web.url, "two_factor")})
 		if err != nil {
 			return rows, fmt.Errorf("%s store: %w", driver, err)
 		}
@@ -90,10 +90,9 @@ func (b *bench) proxied() ([]row, error) {
 }
 
 // seeded starts a gateway with many sessions in its store, and returns files of one and of all of their cookies.
-func (b *bench) seeded(driver string, web *nginx) (address string, cookies map[int]string, err error) {
+func (b *bench) seeded(driver string, spec gatewaySpec) (address string, cookies map[int]string, err error) {
 	all := filepath.Join(b.memory, driver+"-cookies")
 	s := seed{Users: b.users.path, Sessions: manyDistinct, Each: manyDistinct / people, Life: 12 * time.Hour, Spread: time.Minute, Cookies: all}
-	spec := gatewaySpec{upstreams: upstreamEntry("app", "/", web.url, "two_factor")}
 	if driver == "redis" {
 		r, err := b.startRedis()
 		if err != nil {
