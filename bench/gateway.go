@@ -121,7 +121,7 @@ func (b *bench) build(profile bool) error {
 	if profile {
 		args = append(args, "-tags", "profile")
 	}
-	c := exec.CommandContext(b.ctx, "go", append(args, "sallyport")...)
+	c := exec.CommandContext(b.ctx, b.goTool, append(args, "sallyport")...)
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", c, err, out)

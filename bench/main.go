@@ -38,10 +38,12 @@ var groups = []group{
 // bench is one run: where it keeps its files, and what it has started.
 type bench struct {
 	ctx      context.Context
+	began    time.Time
 	dir      string // on a disk: data folders, configurations, logs
 	memory   string // in memory, where the system has such a place: bodies, seeds
 	self     string // this program, for the parts of it that are processes of their own
 	binary   string // the gateway
+	goTool   string // builds it
 	quick    bool   // half of the slices
 	sessions int    // how many sessions group 4 has in Redis
 
@@ -81,6 +83,7 @@ func run(ctx context.Context, args []string) error {
 	quick := set.Bool("quick", false, "half of the slices: for work on the benchmark, not for numbers")
 	sessions := set.Int("sessions", 1_000_000, "how many sessions group 4 has in Redis, 2000 or more")
 	binary := set.String("gateway", "", "the gateway's binary; empty: built from the working tree, stripped")
+	goTool := set.String("go", "go", "the go command")
 	out := set.String("out", "", "the folder for bench.md and bench.svg; empty: neither is written")
 	profile := set.String("pgo", "", "measure nothing; write a CPU profile of the gateway under this load to that file")
 	if err := set.Parse(args); err != nil {
@@ -89,7 +92,7 @@ func run(ctx context.Context, args []string) error {
 	if *sessions < 2000 {
 		return fmt.Errorf("bench: -sessions %d: want 2000 or more", *sessions)
 	}
-	b := &bench{ctx: ctx, quick: *quick, sessions: *sessions, binary: *binary}
+	b := &bench{ctx: ctx, began: time.Now(), goTool: *goTool, quick: *quick, sessions: *sessions, binary: *binary}
 	defer b.close()
 	if err := b.open(*profile != ""); err != nil {
 		return fmt.Errorf("bench: %w", err)
@@ -107,7 +110,7 @@ func run(ctx context.Context, args []string) error {
 
 // measure goes through the groups. One that fails does not keep the others from being measured.
 func (b *bench) measure(picked []string) (report, error) {
-	r := report{began: time.Now()}
+	r := report{began: b.began}
 	var failed error
 	for _, g := range groups {
 		if !slices.Contains(picked, g.name) {

@@ -19,7 +19,7 @@ var bodies = map[string]int{small: 1 << 10, large: 100 << 10}
 // nginx is the upstream of most rows.
 type nginx struct {
 	url     string // keeps connections for an hour
-	brief   string // keeps them for a second, for what looks for leaks
+	brief   string // keeps them for a second, used or not, for what looks for leaks
 	folder  string
 	process *process
 }
@@ -86,7 +86,7 @@ func (b *bench) upstream() (*nginx, error) {
 	n := &nginx{url: "http://" + addresses[0], brief: "http://" + addresses[1], folder: folder}
 	n.process, err = b.startNginx(folder, 1, fmt.Sprintf(`	root %s;
 	server { listen %s; }
-	server { listen %s; keepalive_timeout 1s; }`, folder, addresses[0], addresses[1]))
+	server { listen %s; keepalive_timeout 1s; client_header_timeout 1s; }`, folder, addresses[0], addresses[1]))
 	if err != nil {
 		return nil, err
 	}

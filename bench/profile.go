@@ -37,7 +37,7 @@ func (b *bench) writeProfile(out string) error {
 		}
 		profiles = append(profiles, path)
 	}
-	c := exec.CommandContext(b.ctx, "go", append([]string{"tool", "pprof", "-proto", "-output", out}, profiles...)...)
+	c := exec.CommandContext(b.ctx, b.goTool, append([]string{"tool", "pprof", "-proto", "-output", out}, profiles...)...)
 	if text, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", c, err, text)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -70,6 +71,7 @@ func seedPart(args []string) error {
 	if err := json.Unmarshal([]byte(args[0]), &s); err != nil {
 		return err
 	}
+	debug.SetGCPercent(400) // the process is short-lived, and the time is needed for the writes
 	ctx := context.Background()
 	kv, workers, err := s.open(ctx)
 	if err != nil {
@@ -174,7 +176,7 @@ func (g *gardener) plantAll(ctx context.Context, owners []owner, workers int) er
 
 // plantFor begins the sessions of one person.
 func (g *gardener) plantFor(ctx context.Context, i int, who owner) error {
-	st := &stage{KV: g.kv, values: map[string]staged{}}
+	st := &stage{KV: g.kv, values: map[string]staged{}, fresh: g.Users == ""}
 	now := g.now
 	keeper := &session.Keeper{KV: st, Now: func() time.Time { return now }}
 	for n := i * g.Each; n < min((i+1)*g.Each, g.Sessions); n++ {
@@ -244,6 +246,7 @@ func keysOf(path string) (sessions, persons []string, err error) {
 type stage struct {
 	store.KV // asked for what is not here
 	values   map[string]staged
+	fresh    bool // the real one has nothing of this person's, so there is nothing to ask
 }
 
 type staged struct {
@@ -255,6 +258,9 @@ type staged struct {
 func (s *stage) Get(ctx context.Context, key string) ([]byte, error) {
 	if v, here := s.values[key]; here {
 		return slices.Clone(v.value), nil
+	}
+	if s.fresh {
+		return nil, store.ErrNotFound
 	}
 	return s.KV.Get(ctx, key)
 }
@@ -283,7 +289,7 @@ func (s *stage) Delete(ctx context.Context, keys ...string) error {
 	for _, key := range keys {
 		delete(s.values, key)
 	}
-	if len(keys) == 0 {
+	if len(keys) == 0 || s.fresh {
 		return nil
 	}
 	return s.KV.Delete(ctx, keys...)

@@ -49,7 +49,8 @@ func upstreamPart(args []string) error {
 		panic(http.ErrAbortHandler) // closes the connection in the middle of the answer
 	})
 	mux.HandleFunc("GET /socket", socket)
-	server := &http.Server{Addr: args[0], Handler: mux, IdleTimeout: time.Second} // idle connections are no leak of the gateway's
+	// Idle connections, used or not, are no leak of the gateway's.
+	server := &http.Server{Addr: args[0], Handler: mux, IdleTimeout: time.Second, ReadHeaderTimeout: time.Second}
 	return server.ListenAndServe()
 }
 
