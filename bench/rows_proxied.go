@@ -29,6 +29,18 @@ func (c cell) limit() float64 {
 	return 0.97
 }
 
+// pairs is how many pairs of slices a cell gets: the more, the more hangs on it.
+func (c cell) pairs() int {
+	switch {
+	case c.headline():
+		return 6
+	case c.path == large && c.connections != 32:
+		return 2
+	default:
+		return 3
+	}
+}
+
 func (c cell) label() string {
 	n := "1 session"
 	if c.sessions > 1 {
@@ -126,11 +138,7 @@ func (b *bench) cells(c cell, ours, bare, cookies string) ([]cellRow, error) {
 	}
 	var out []cellRow
 	for _, c.connections = range []int{32, 1, 256} {
-		n := b.slices(3)
-		if c.headline() {
-			n = b.slices(8)
-		}
-		p, err := b.compare(ours, bare, load{connections: c.connections, path: c.path, cookies: cookies, seconds: 1}, n)
+		p, err := b.compare(ours, bare, load{connections: c.connections, path: c.path, cookies: cookies, seconds: 1}, b.slices(c.pairs()))
 		if err != nil {
 			return out, fmt.Errorf("%s: %w", c.label(), err)
 		}

@@ -54,7 +54,7 @@ func (b *bench) behindHAProxy() ([]row, error) {
 	if _, err := b.wrk(fronts[slices.Max(replicaCounts)], l); err != nil {
 		return nil, err
 	}
-	l.seconds = b.slices(4)
+	l.seconds = b.slices(3)
 	for _, n := range []int{1, 2, 4, 4, 2, 1} { // a drift of the machine falls on all alike
 		cost, asked, err := b.costOf(gateways[:n], r, fronts[n], l)
 		if err != nil {

@@ -103,7 +103,7 @@ func (b *bench) steadyState(s *storeSite) ([]row, error) {
 		}
 		var r result
 		during, net, err := s.asked(func() (err error) {
-			r, err = b.wrk(s.one.address, load{connections: 32, path: small, cookies: cookies, seconds: b.slices(4)})
+			r, err = b.wrk(s.one.address, load{connections: 32, path: small, cookies: cookies, seconds: b.slices(3)})
 			return err
 		})
 		if err != nil {
