@@ -30,10 +30,13 @@ var groups = []group{
 	{"1", "A signed-in, proxied request beside the bare proxy", (*bench).proxied},
 	{"2", "What the store is asked", (*bench).storeCommands},
 	{"3", "A flood of sign-ins", (*bench).flood},
-	{"4", "Millions of sessions", (*bench).manySessions},
+	{"4", "Millions of sessions", (*bench).storedSessions},
 	{"5", "Replicas", (*bench).replicas},
 	{"6", "Memory, start and leaks", (*bench).footprint},
 }
+
+// manySessions is how many a whole run has in Redis.
+const manySessions = 1_000_000
 
 // bench is one run: where it keeps its files, and what it has started.
 type bench struct {
@@ -81,7 +84,7 @@ func run(ctx context.Context, args []string) error {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	picked := set.String("rows", "1,2,3,4,5,6", "the groups of rows to measure")
 	quick := set.Bool("quick", false, "half of the slices: for work on the benchmark, not for numbers")
-	sessions := set.Int("sessions", 1_000_000, "how many sessions group 4 has in Redis, 2000 or more")
+	sessions := set.Int("sessions", manySessions, "how many sessions group 4 has in Redis, 2000 or more")
 	binary := set.String("gateway", "", "the gateway's binary; empty: built from the working tree, stripped")
 	goTool := set.String("go", "go", "the go command")
 	out := set.String("out", "", "the folder for bench.md and bench.svg; empty: neither is written")
@@ -101,6 +104,9 @@ func run(ctx context.Context, args []string) error {
 		return b.writeProfile(*profile)
 	}
 	r, failed := b.measure(strings.Split(*picked, ","))
+	if *quick || *sessions != manySessions {
+		r.remark = fmt.Sprintf("No whole run: -quick %t, -sessions %d. Its numbers are for work on the benchmark.", *quick, *sessions)
+	}
 	fmt.Print(r.text())
 	if *out != "" {
 		failed = errors.Join(failed, r.write(*out))

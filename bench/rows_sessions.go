@@ -12,8 +12,8 @@ const (
 	ownHas  = 50 // sessions of the one who lists and revokes
 )
 
-// manySessions measures group 4.
-func (b *bench) manySessions() ([]row, error) {
+// storedSessions measures group 4.
+func (b *bench) storedSessions() ([]row, error) {
 	rows, err := b.millionInRedis()
 	if err != nil {
 		return rows, err

@@ -47,6 +47,7 @@ type report struct {
 	took     time.Duration
 	sections []section
 	bars     []bar
+	remark   string // what was different from a whole run; empty: nothing
 }
 
 // text is the report for a terminal.
@@ -95,7 +96,7 @@ const aboutRun = `` + "`make bench`" + ` measures the built gateway beside a bar
 - **The bare proxy** is ` + "`httputil.ReverseProxy`" + ` with ` + "`SetURL`, `SetXForwarded`" + `, a buffer pool and a transport that keeps all its connections, and nothing else: no session, no decision, no identity. It is built by the same toolchain and, being another main package, without the profile.
 - **The upstream** is nginx on one worker, with bodies in memory and connections kept. WebSockets, failures and long bodies have a small upstream in Go.
 - **The load** is wrk with one thread. Gateway and bare proxy get the same requests from the same script, cookies included.
-- **A cell of group 1** is several pairs of slices of a second, gateway and bare proxy in ABBA order, after both were warmed up. The ratio of throughputs is the median of the pairs' ratios, with the least and the greatest in brackets; that of the 99th percentiles is the ratio of their medians. A ratio is compared with its limit at two digits, as it is printed.
+- **A cell of group 1** is several pairs of slices of a second, gateway and bare proxy in ABBA order, after both were warmed up: the gateway has then seen each session, or has had 15 seconds for it. The ratio of throughputs is the median of the pairs' ratios, with the least and the greatest in brackets; that of the 99th percentiles is the ratio of their medians. A ratio is compared with its limit at two digits, as it is printed.
 - **Sessions** in large numbers are begun by the gateway's own code (` + "`bench/sessions.go`" + `), since signing in so often would hash for an hour. All else goes through what anybody can reach: the configuration, HTTP, ` + "`/metrics`" + `, ` + "`/proc`" + ` and Redis's ` + "`INFO`" + `.
 - **Store commands** are all that ` + "`INFO commandstats`" + ` counts, so those from inside scripts too, without the benchmark's own.
 
@@ -108,6 +109,9 @@ Load, proxy, upstream and store share the processors, so the requests a second a
 func (r report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Benchmark\n\n*%s · %d cores, %s · %s · took %s*\n\n", r.began.Format("2006-01-02"), runtime.NumCPU(), processor(), runtime.Version(), r.took.Round(time.Second))
+	if r.remark != "" {
+		fmt.Fprintf(&b, "**%s**\n\n", r.remark)
+	}
 	fmt.Fprintf(&b, "%s\n\n%s\n## The table\n", r.sum(), aboutRun)
 	for _, s := range r.sections {
 		fmt.Fprintf(&b, "\n### %s\n\n| | measured | limit | |\n| --- | --- | --- | --- |\n", s.title)
