@@ -15,9 +15,9 @@ type bar struct {
 
 // Sizes of the plot, in pixels.
 const (
-	plotWidth = 860
-	labelEnd  = 340 // where the bars begin
-	barsEnd   = 780 // where the longest may end
+	plotWidth = 900
+	labelEnd  = 390 // where the bars begin
+	barsEnd   = 820 // where the longest may end
 	lineStep  = 24
 	plotHead  = 64
 )
@@ -52,7 +52,7 @@ func plot(bars []bar) string {
 		plotWidth, height, plotWidth, height)
 	s.WriteString(`<title id="t">Requests a second as a share of the bare proxy's</title>` + "\n" + plotStyle)
 	s.WriteString(`<text class="title" x="16" y="24">Requests a second, as a share of the bare proxy's</text>` + "\n")
-	s.WriteString(`<text class="note" x="16" y="44">Policy two_factor, with a session. The upright mark is the limit of a case.</text>` + "\n")
+	s.WriteString(`<text class="note" x="16" y="44">Policy two_factor, with a session. The upright mark is the limit of a case: green reaches it, orange does not; grey has none.</text>` + "\n")
 	fmt.Fprintf(&s, `<line class="one" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>`+"\n", at(1), at(1), plotHead-8, height-12)
 	for i, b := range bars {
 		y := plotHead + lineStep*i
