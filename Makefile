@@ -11,7 +11,7 @@ FUZZTIME ?= 20000x
 STATICCHECK_MAIN := $(GO) tool -modfile=tools/go.mod staticcheck
 STATICCHECK_E2E  := $(GO) tool -modfile=../tools/go.mod staticcheck
 
-.PHONY: build test setup lint verify vuln unit fuzz e2e races screenshots mutants
+.PHONY: build test setup lint verify vuln unit fuzz e2e races screenshots mutants bench pgo
 .NOTPARALLEL:
 
 build: # the binary, as the Dockerfile builds it
@@ -56,3 +56,10 @@ screenshots: setup # every page, light and dark, desktop and phone, into e2e/scr
 # source is part of test.
 mutants: # takes each defence out in turn and demands that a test notices; writes docs/mutants.md
 	cd tools && $(GO) run ./mutants -go $(GO)
+
+bench: setup # the built gateway beside a bare reverse proxy; writes docs/bench.md and docs/bench.svg
+	$(GO) run ./bench -go $(GO) -out docs
+
+# The ordinary binary has no profiler: this one is built with the tag profile, which adds profile.go.
+pgo: setup # runs the gateway under the benchmark's load and writes default.pgo, which go build then uses
+	$(GO) run ./bench -go $(GO) -pgo default.pgo
