@@ -79,7 +79,7 @@ func TestPlantedSessionsAreOpenedByTheirCookies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := g.keeper.Lookup(context.Background(), session.Token(raw))
+		got, err := g.keeper.Lookup(context.Background(), session.Token(raw).Opener())
 		if err != nil {
 			t.Fatalf("cookie %d: %v", i, err)
 		}
