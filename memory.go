@@ -34,7 +34,8 @@ func followMemory(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if next := memoryLimit(liveMemory()); next != limit {
+		// It falls slowly: what a hash needs for a moment, the next one needs again.
+		if next := max(memoryLimit(liveMemory()), limit-memoryStep); next != limit {
 			limit = next
 			debug.SetMemoryLimit(limit)
 		}
