@@ -202,6 +202,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // run serves until the context ends, and then lets what is under way come to its end.
 func (s *server) run(ctx context.Context) error {
 	defer s.close()
+	go followMemory(ctx)
 	var handler http.Handler = s
 	servers := []*http.Server{}
 	failed := make(chan error, 4)

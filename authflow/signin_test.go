@@ -147,6 +147,23 @@ func TestManyNamesFromOneAddressAreSlowed(t *testing.T) {
 	}
 }
 
+func TestWhatIsThrottledIsNeverHashed(t *testing.T) {
+	f := newFixture(t, false)
+	cur := f.current(f.signInAs("alice"))
+	for range limitByName.Attempts {
+		for _, name := range []string{"alice", "nobody"} {
+			_, err := f.Password(t.Context(), Attempt{Login: name, Password: "wrong", Client: here})
+			f.wants(err, ErrInvalidCredentials, name)
+		}
+	}
+	f.Passwords = nil // whoever hashes now has a nil pointer in their hands
+	for _, name := range []string{"alice", "nobody"} {
+		_, err := f.Password(t.Context(), Attempt{Login: name, Password: alicePassword, Client: here})
+		f.wants(err, throttle.ErrTooMany, name)
+	}
+	f.wants(f.ChangePassword(t.Context(), cur, alicePassword, "a new password", here), throttle.ErrTooMany, "a change of the password")
+}
+
 func TestAStepIsAcceptedOnceHoweverManyAskAtOnce(t *testing.T) {
 	f := newFixture(t, true)
 	secret, _ := f.enrolled("alice")

@@ -20,10 +20,13 @@ type Limits struct {
 	Wait    time.Duration // how long each of them waits; 5s
 }
 
-// Checker checks and hashes passwords within limits. It may be used by any number of goroutines at once.
+// Checker checks and hashes passwords within limits, and gives way to the other work of the process: the busier that
+// is, the longer a turn rests after each hash. It may be used by any number of goroutines at once.
 type Checker struct {
-	turns *turns.Turns
-	decoy atomic.Pointer[Hash]
+	turns  *turns.Turns
+	decoy  atomic.Pointer[Hash]
+	now    func() time.Time
+	waited func() time.Duration
 }
 
 // NewChecker returns a Checker that checks unknown users against a decoy of the cost of new hashes.
@@ -37,7 +40,7 @@ func NewChecker(limits Limits) *Checker {
 	if limits.Wait == 0 {
 		limits.Wait = 5 * time.Second
 	}
-	c := &Checker{turns: turns.New(turns.Limits(limits))}
+	c := &Checker{turns: turns.New(turns.Limits(limits)), now: time.Now, waited: waited}
 	c.SetDecoy(nil)
 	return c
 }
@@ -81,7 +84,8 @@ func (c *Checker) Hash(ctx context.Context, plain string) (phc string, err error
 	return phc, errors.Join(turnErr, err)
 }
 
-// inTurn runs work in the caller's goroutine when one of the places is free.
+// inTurn runs work in the caller's goroutine when one of the places is free. The place rests afterwards, the caller does
+// not: who has been served goes on at once, and whoever comes next waits, in the queue and within its bounds.
 func (c *Checker) inTurn(ctx context.Context, work func()) error {
 	done, err := c.turns.Take(ctx)
 	if errors.Is(err, turns.ErrBusy) {
@@ -90,7 +94,14 @@ func (c *Checker) inTurn(ctx context.Context, work func()) error {
 	if err != nil {
 		return err
 	}
-	defer done()
+	began, before := c.now(), c.waited()
+	defer func() {
+		if pause := rest(c.now().Sub(began), c.waited()-before); pause > 0 {
+			time.AfterFunc(pause, done)
+			return
+		}
+		done()
+	}()
 	work()
 	return nil
 }
