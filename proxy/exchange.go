@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"strings"
 	"sync"
 	"time"
 )
@@ -83,16 +82,20 @@ func exchangeable(r *http.Request) bool {
 		}
 	}
 	u := r.URL
-	return u != nil && r.Header != nil && u.Scheme == "http" && u.Opaque == "" && u.Host != "" && isASCII(u.Host)
+	return u != nil && r.Header != nil && u.Scheme == "http" && u.Opaque == "" && u.Host != "" && isPlainHost(u.Host) && isPlainHost(r.Host)
 }
 
-// isASCII says whether a host can be looked up as it is written.
-func isASCII(host string) bool {
-	return !strings.ContainsFunc(host, func(c rune) bool { return c >= 0x80 })
+// isPlainHost says whether a host can be looked up, and stand in a line, as it is written.
+func isPlainHost(host string) bool {
+	for i := range len(host) {
+		if c := host[i]; c <= ' ' || c >= 0x7f || c == '%' || c == '/' {
+			return false
+		}
+	}
+	return true
 }
 
-// checkHead refuses what http.Request.Write would put on the wire though it ends a line or a part of one. Host and path
-// it writes safely by itself.
+// checkHead refuses what would end a line of the head or a part of one. The path is written escaped.
 func checkHead(r *http.Request) error {
 	for i := range len(r.URL.RawQuery) {
 		if c := r.URL.RawQuery[i]; c <= ' ' || c == 0x7f {

@@ -311,21 +311,26 @@ func TestAnUpstreamHasSoLongForTheHeadOfItsAnswer(t *testing.T) {
 	}
 }
 
-// deadlined notes the last deadline of a connection.
+// deadlined notes the last deadline of a connection for what is read.
 type deadlined struct {
 	*net.TCPConn
 	set  int
 	last time.Time
 }
 
-func (d *deadlined) SetDeadline(t time.Time) error {
+func (d *deadlined) SetReadDeadline(t time.Time) error {
 	d.set, d.last = d.set+1, t
-	return d.TCPConn.SetDeadline(t)
+	return d.TCPConn.SetReadDeadline(t)
 }
 
 func TestABodyHasAllTheTimeThatItNeeds(t *testing.T) {
 	for limit, want := range map[time.Duration]int{0: 0, time.Hour: 2} {
-		j := newJournal(t, nil)
+		goOn := make(chan struct{})
+		j := newJournal(t, func(conn net.Conn, _ *bufio.Reader, _ received) {
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+			<-goOn
+			io.WriteString(conn, "ok")
+		})
 		x := newExchange(wire{firstByte: limit}.transport())
 		var conn *deadlined
 		dial := x.dial
@@ -343,7 +348,10 @@ func TestABodyHasAllTheTimeThatItNeeds(t *testing.T) {
 		if conn.set != want || !conn.last.IsZero() {
 			t.Errorf("limit %v: the connection got %d deadlines, the last %v; want %d, and none at the end", limit, conn.set, conn.last, want)
 		}
-		res.Body.Close()
+		close(goOn)
+		if body, err := io.ReadAll(res.Body); err != nil || string(body) != "ok" {
+			t.Errorf("limit %v: got %q, %v", limit, body, err)
+		}
 	}
 }
 

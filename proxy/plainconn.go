@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -92,17 +93,9 @@ func (c *plainConn) reusable() bool {
 func (c *plainConn) roundTrip(req *http.Request, within time.Duration) (*http.Response, error) {
 	c.heard, c.left = false, maxResponseHeader
 	if within > 0 {
-		c.SetDeadline(time.Now().Add(within))
+		c.SetReadDeadline(time.Now().Add(within)) // the answer's alone, as http.Transport has it
 	}
-	unsent := req.Write(c.writer)
-	if unsent == nil {
-		unsent = c.writer.Flush()
-	}
-	if unsent != nil {
-		if network := new(net.OpError); !errors.As(unsent, &network) {
-			return nil, unsent // nothing was written that could be answered
-		}
-	}
+	unsent := c.writeHead(req)
 	// An upstream may refuse a request before it has read all of it, and hang up: the refusal is there to be read.
 	if _, err := c.reader.Peek(1); unsent != nil && err != nil {
 		return nil, unsent
@@ -114,12 +107,53 @@ func (c *plainConn) roundTrip(req *http.Request, within time.Duration) (*http.Re
 	if err != nil {
 		return nil, err
 	}
-	if within > 0 {
-		c.SetDeadline(time.Time{})
+	if within > 0 && (res.ContentLength < 0 || res.ContentLength > int64(c.reader.Buffered())) {
+		c.SetReadDeadline(time.Time{}) // where all is here already, the next request sets another
 	}
 	c.left = math.MaxInt64
 	c.keep = unsent == nil && !res.Close && res.StatusCode > lastInterim
 	return res, nil
+}
+
+// writeHead writes a request that checkHead has let through (RFC 9112 section 3). What net/http's own writer would sort and
+// look at once more, for each request, is written as it stands.
+func (c *plainConn) writeHead(r *http.Request) error {
+	w := c.writer
+	w.Reset(c.Conn) // a write that failed once would fail for ever
+	w.WriteString(r.Method)
+	w.WriteByte(' ')
+	w.WriteString(cmp.Or(r.URL.EscapedPath(), "/"))
+	if r.URL.ForceQuery || r.URL.RawQuery != "" {
+		w.WriteByte('?')
+		w.WriteString(r.URL.RawQuery)
+	}
+	w.WriteString(" HTTP/1.1\r\n")
+	writeHeader(w, "Host", cmp.Or(r.Host, r.URL.Host))
+	if _, given := r.Header["User-Agent"]; !given {
+		writeHeader(w, "User-Agent", "Go-http-client/1.1") // http.Transport's
+	}
+	for name, values := range r.Header {
+		switch name {
+		case "Host", "Content-Length", "Transfer-Encoding", "Trailer":
+			continue
+		case "User-Agent":
+			if values = values[:min(len(values), 1)]; len(values) == 0 || values[0] == "" {
+				continue // there is to be none
+			}
+		}
+		for _, v := range values {
+			writeHeader(w, name, textproto.TrimString(v))
+		}
+	}
+	w.WriteString("\r\n")
+	return w.Flush()
+}
+
+func writeHeader(w *bufio.Writer, name, value string) {
+	w.WriteString(name)
+	w.WriteString(": ")
+	w.WriteString(value)
+	w.WriteString("\r\n")
 }
 
 // readHead reads the head of the answer, and before it those of any number of interim answers, which only the time
