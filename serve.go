@@ -204,21 +204,26 @@ func (s *server) run(ctx context.Context) error {
 	defer s.close()
 	go followMemory(ctx)
 	var handler http.Handler = s
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // while requests under way come to their end too
+	defer stop()
 	servers := []*http.Server{}
 	failed := make(chan error, 4)
 	serve := func(h http.Handler, l net.Listener) {
 		if l == nil {
 			return
 		}
-		srv := newHTTPServer(h, s.log)
+		srv, secure := newHTTPServer(h, s.log), false
 		switch l {
 		case s.listener:
-			srv.Protocols.SetUnencryptedHTTP2(true) // gRPC clients, and proxies in front that speak it
+			secure = s.cfg.Server.TLS.On()
+			patient := newClients(l)
+			go patient.watch(watching)
+			srv, l = newPublicServer(h, patient, s.log), patient
 		case s.redirectListener:
 			srv = newRedirectServer(h, s.log)
 		}
 		servers = append(servers, srv)
-		go func() { failed <- s.serveOn(srv, l) }()
+		go func() { failed <- s.serveOn(srv, l, secure) }()
 	}
 	if s.adminListener != nil {
 		handler = s.metrics.counted(s)
@@ -244,10 +249,10 @@ func (s *server) run(ctx context.Context) error {
 	}
 }
 
-// serveOn serves on one listener, with TLS on the public one where there is a certificate.
-func (s *server) serveOn(srv *http.Server, l net.Listener) error {
+// serveOn serves on one listener.
+func (s *server) serveOn(srv *http.Server, l net.Listener, secure bool) error {
 	var err error
-	if l == s.listener && s.cfg.Server.TLS.On() {
+	if secure {
 		s.speakTLS(srv)
 		err = srv.ServeTLS(l, "", "")
 	} else {
@@ -271,6 +276,14 @@ func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 	}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
+	return srv
+}
+
+// newPublicServer serves whoever comes. The time that clients may take is bounded by l.
+func newPublicServer(h http.Handler, l *clients, log *slog.Logger) *http.Server {
+	srv := newHTTPServer(h, log)
+	srv.ReadHeaderTimeout, srv.IdleTimeout, srv.ConnState = 0, 0, l.note
+	srv.Protocols.SetUnencryptedHTTP2(true) // gRPC clients, and proxies in front that speak it
 	return srv
 }
 
