@@ -133,11 +133,22 @@ func (p *passage) dropChallenge(h http.Header) {
 
 // appTransport signs a person in to the app once more when the app answers as to somebody whom it does not know, and then
 // sends the request again.
-type appTransport struct{ next http.RoundTripper }
+type appTransport struct {
+	next       http.RoundTripper
+	exchanging bool // next writes the passage's lines by itself for each request that is exchangeable
+}
+
+func newAppTransport(next http.RoundTripper) appTransport {
+	_, exchanging := next.(*exchange)
+	return appTransport{next, exchanging}
+}
 
 // RoundTrip is for the requests of a passage.
 func (t appTransport) RoundTrip(out *http.Request) (*http.Response, error) {
 	p := passageOf(out)
+	if !t.exchanging || !exchangeable(out) {
+		p.lines.moveTo(out.Header)
+	}
 	if !p.maySignIn() {
 		return t.next.RoundTrip(out)
 	}

@@ -82,6 +82,7 @@ func (t *DirectTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	out := p.in.Clone(r.Context())
 	p.rewrite(&httputil.ProxyRequest{In: p.in, Out: out})
+	p.lines.moveTo(out.Header)
 	res, err := t.gateway.transports[t.route.wire].RoundTrip(out)
 	if err != nil {
 		return nil, err

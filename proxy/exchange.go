@@ -107,11 +107,23 @@ func checkHead(r *http.Request) error {
 			return fmt.Errorf("%q cannot be the name of a header: a name has letters, digits and dashes", name)
 		}
 		for _, v := range values {
-			for i := range len(v) {
-				if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
-					return fmt.Errorf("the header %s holds the control character %q: take it out", name, c) // the value may be a secret
-				}
+			if err := checkValue(name, v); err != nil {
+				return err
 			}
+		}
+	}
+	for _, line := range linesFor(r) {
+		if err := checkValue(line.name, line.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkValue(name, value string) error {
+	for i := range len(value) {
+		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return fmt.Errorf("the header %s holds the control character %q: take it out", name, c) // the value may be a secret
 		}
 	}
 	return nil
@@ -134,7 +146,7 @@ func (x *exchange) connect(ctx context.Context, u *url.URL) (*plainConn, error) 
 func (x *exchange) over(c *plainConn, req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	stop := context.AfterFunc(ctx, c.abort)
-	res, err := c.roundTrip(req, x.firstByte)
+	res, err := c.roundTrip(req, linesFor(req), x.firstByte)
 	if err != nil {
 		stop()
 		c.Close()
@@ -146,6 +158,14 @@ func (x *exchange) over(c *plainConn, req *http.Request) (*http.Response, error)
 	}
 	res.Body = &answerBody{of: res.Body, exchange: x, conn: c, ctx: ctx, stop: stop}
 	return res, nil
+}
+
+// linesFor are what the gateway itself says to the upstream with a request, beside its headers.
+func linesFor(r *http.Request) []headerLine {
+	if p, ok := r.Context().Value(passageKey{}).(*passage); ok {
+		return p.lines.all()
+	}
+	return nil
 }
 
 // release keeps a connection whose answer was read to its end, where nothing speaks against it, and closes it otherwise.

@@ -72,7 +72,9 @@ func (g *Gateway) ForwardAuth(w http.ResponseWriter, r *http.Request) {
 	if id == nil {
 		id = &session.Identity{}
 	}
-	setIdentity(&headerLines{h: w.Header()}, id, v.route.name)
+	var lines headerLines
+	setIdentity(&lines, id, v.route.name)
+	lines.moveTo(w.Header())
 	w.Header().Set(headerAssertion, g.assertion(id, v.route)) // empty where there is none, or the client's own would stay
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)

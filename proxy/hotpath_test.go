@@ -184,7 +184,7 @@ func BenchmarkGatewayInMemory(b *testing.B) {
 		g, _, sessionCookie := hotGateway(b, 10)
 		for _, s := range g.table {
 			for _, rt := range s.routes {
-				rt.forward.Transport = appTransport{canned{}}
+				rt.forward.Transport = appTransport{canned{}, true}
 			}
 		}
 		serveInMemory(b, Front(g, true), hotRequest(10, sessionCookie))

@@ -104,17 +104,30 @@ func dropForeignHeaders(h http.Header, keepMethodOverride bool) {
 	}
 }
 
-// headerLines puts headers on, their values side by side in one piece of memory.
+// headerLines are what the gateway itself says to an upstream, by canonical names, each once. They do not go through a
+// map where that can be helped: nine more headers are what makes most of them grow.
 type headerLines struct {
-	h      http.Header
-	values []string
+	lines [11]headerLine // as many as there can be
+	n     int
 }
 
-// set gives a header, by its canonical name, one value.
+type headerLine struct{ name, value string }
+
 func (l *headerLines) set(name, value string) {
-	l.values = append(l.values, value)
-	n := len(l.values)
-	l.h[name] = l.values[n-1 : n : n]
+	l.lines[l.n] = headerLine{name, value}
+	l.n++
+}
+
+func (l *headerLines) all() []headerLine { return l.lines[:l.n] }
+
+// moveTo puts the lines on as headers, in the place of what is there under their names. None is left.
+func (l *headerLines) moveTo(h http.Header) {
+	values := make([]string, l.n)
+	for i, line := range l.all() {
+		values[i] = line.value
+		h[line.name] = values[i : i+1 : i+1]
+	}
+	l.n = 0
 }
 
 // setIdentity puts every identity header on for an upstream, empty where there is nothing to say, so that it never

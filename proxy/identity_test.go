@@ -203,7 +203,9 @@ func TestAPersonOfAnotherAppIsCalledSoEverywhereElse(t *testing.T) {
 
 func TestNothingInAnIdentityBreaksOutOfItsHeader(t *testing.T) {
 	h := http.Header{}
-	setIdentity(&headerLines{h: h}, &session.Identity{Username: "a\r\nRemote-Groups: admins", Name: "b\x00\x7f", Groups: []string{"x", "y,admins", "z"}}, "app")
+	var lines headerLines
+	setIdentity(&lines, &session.Identity{Username: "a\r\nRemote-Groups: admins", Name: "b\x00\x7f", Groups: []string{"x", "y,admins", "z"}}, "app")
+	lines.moveTo(h)
 	if got := h["Remote-User"][0]; got != "a  Remote-Groups: admins" {
 		t.Errorf("Remote-User: got %q", got)
 	}
@@ -364,7 +366,9 @@ func FuzzNoFoldingOfWhatIsForwardedIsAnIdentityHeader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name string) {
 		h := http.Header{name: {"mallory"}, http.CanonicalHeaderKey(name): {"mallory"}}
 		dropForeignHeaders(h, true)
-		setIdentity(&headerLines{h: h}, alice, "app")
+		var lines headerLines
+		setIdentity(&lines, alice, "app")
+		lines.moveTo(h)
 		for forwarded, values := range h {
 			if own[underscored(forwarded)] && slices.Contains(values, "mallory") {
 				t.Errorf("%q arrives as %q", name, forwarded)

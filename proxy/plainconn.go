@@ -89,13 +89,13 @@ func (c *plainConn) reusable() bool {
 	return c.keep && !c.ended && c.reader.Buffered() == 0
 }
 
-// roundTrip writes a request and reads the head of the answer. within bounds both together; 0: no limit.
-func (c *plainConn) roundTrip(req *http.Request, within time.Duration) (*http.Response, error) {
+// roundTrip writes a request, with further header lines, and reads the head of the answer. within bounds both together; 0: no limit.
+func (c *plainConn) roundTrip(req *http.Request, lines []headerLine, within time.Duration) (*http.Response, error) {
 	c.heard, c.left = false, maxResponseHeader
 	if within > 0 {
 		c.SetReadDeadline(time.Now().Add(within)) // the answer's alone, as http.Transport has it
 	}
-	unsent := c.writeHead(req)
+	unsent := c.writeHead(req, lines)
 	// An upstream may refuse a request before it has read all of it, and hang up: the refusal is there to be read.
 	if _, err := c.reader.Peek(1); unsent != nil && err != nil {
 		return nil, unsent
@@ -117,7 +117,7 @@ func (c *plainConn) roundTrip(req *http.Request, within time.Duration) (*http.Re
 
 // writeHead writes a request that checkHead has let through (RFC 9112 section 3). What net/http's own writer would sort and
 // look at once more, for each request, is written as it stands.
-func (c *plainConn) writeHead(r *http.Request) error {
+func (c *plainConn) writeHead(r *http.Request, lines []headerLine) error {
 	w := c.writer
 	w.Reset(c.Conn) // a write that failed once would fail for ever
 	w.WriteString(r.Method)
@@ -144,6 +144,9 @@ func (c *plainConn) writeHead(r *http.Request) error {
 		for _, v := range values {
 			writeHeader(w, name, textproto.TrimString(v))
 		}
+	}
+	for _, line := range lines {
+		writeHeader(w, line.name, line.value)
 	}
 	w.WriteString("\r\n")
 	return w.Flush()

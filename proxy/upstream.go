@@ -21,7 +21,7 @@ func newForward(t http.RoundTripper, flushInterval time.Duration, buffers *buffe
 		Rewrite:        func(pr *httputil.ProxyRequest) { passageOf(pr.In).rewrite(pr) },
 		ModifyResponse: func(res *http.Response) error { return passageOf(res.Request).takeHome(res) },
 		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { passageOf(r).fail(r.Context(), err) },
-		Transport:      appTransport{t},
+		Transport:      newAppTransport(t),
 		FlushInterval:  flushInterval,
 		BufferPool:     buffers,
 		ErrorLog:       errorLog,
@@ -48,6 +48,7 @@ type passage struct {
 	vigil   vigil      // over the request, from serve on
 	answer  answer
 
+	lines       headerLines // what the gateway says to the app, and nobody else may: no header of the request has these names
 	credentials http.Header // by which the app knows the person; nil: it does not
 	appCookies  []string    // Set-Cookie lines of a sign-in to the app that the answer is to bring
 }
@@ -133,7 +134,7 @@ func (p *passage) username() string {
 	return p.id.UsernameAt("")
 }
 
-// rewrite makes the outgoing request. ReverseProxy has taken the hop-by-hop headers off by now, those that the
+// rewrite makes the outgoing request, all but p.lines. ReverseProxy has taken the hop-by-hop headers off by now, those that the
 // client's Connection header names among them, so what is put on here stays on.
 func (p *passage) rewrite(pr *httputil.ProxyRequest) {
 	out, g, rt := pr.Out, p.gateway, p.verdict.route
@@ -158,15 +159,14 @@ func (p *passage) rewrite(pr *httputil.ProxyRequest) {
 		delete(out.Header, "Http2-Settings")
 	}
 	p.askForGuard(out.Header)
-	lines := headerLines{out.Header, make([]string, 0, 11)} // as many as there can be
-	p.origin.setForwarded(&lines)
+	p.origin.setForwarded(&p.lines)
 	if rt.forwarding.StripPath {
-		lines.set("X-Forwarded-Prefix", rt.escapedPrefix)
+		p.lines.set("X-Forwarded-Prefix", rt.escapedPrefix)
 	}
 	if p.id != nil {
-		setIdentity(&lines, p.id, rt.name)
+		setIdentity(&p.lines, p.id, rt.name)
 		if rt.assertion {
-			lines.set(headerAssertion, g.assertion(p.id, rt))
+			p.lines.set(headerAssertion, g.assertion(p.id, rt))
 		}
 	}
 	p.setCredentials(out)
