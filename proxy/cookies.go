@@ -14,9 +14,6 @@ type cookieNames []string
 // order.
 func (names cookieNames) takeOff(h http.Header) {
 	lines := h["Cookie"]
-	if !slices.ContainsFunc(lines, names.mentioned) {
-		return
-	}
 	kept := lines[:0]
 	for _, line := range lines {
 		if rest := names.without(line); rest != "" {
@@ -25,34 +22,35 @@ func (names cookieNames) takeOff(h http.Header) {
 	}
 	if len(kept) == 0 {
 		delete(h, "Cookie")
-		return
+	} else {
+		h["Cookie"] = kept
 	}
-	h["Cookie"] = kept
 }
 
-// without gives what is left of a line.
+// without gives what is left of a line: the line itself where none of the cookies is in it.
 func (names cookieNames) without(line string) string {
-	var rest strings.Builder
-	any := false
-	for more := true; more; {
-		var pair string
-		pair, line, more = strings.Cut(line, ";")
-		if name, _, _ := strings.Cut(pair, "="); slices.Contains(names, trimCookieName(name)) {
-			continue
+	var rest []string // what stands between the cookies
+	from := 0
+	for at := 0; at <= len(line); {
+		end := at + len(line[at:])
+		if i := strings.IndexByte(line[at:], ';'); i >= 0 {
+			end = at + i
 		}
-		if any {
-			rest.WriteByte(';')
-		} else {
-			rest.Grow(len(pair) + 1 + len(line))
+		if name, _, _ := strings.Cut(line[at:end], "="); slices.Contains(names, trimCookieName(name)) {
+			if at > from {
+				rest = append(rest, line[from:at-1])
+			}
+			from = end + 1
 		}
-		rest.WriteString(pair)
-		any = true
+		at = end + 1
 	}
-	return strings.TrimLeft(rest.String(), " \t")
-}
-
-func (names cookieNames) mentioned(line string) bool {
-	return slices.ContainsFunc(names, func(name string) bool { return strings.Contains(line, name) })
+	switch {
+	case from == 0:
+		return line
+	case from <= len(line):
+		rest = append(rest, line[from:])
+	}
+	return strings.TrimLeft(strings.Join(rest, ";"), " \t")
 }
 
 // takeOffSet removes from an answer whatever would set one of the cookies, in headers and trailers.
@@ -78,5 +76,8 @@ func (names cookieNames) sets(line string) bool {
 
 // trimCookieName takes off what lenient parsers take off a cookie's name.
 func trimCookieName(name string) string {
+	if name != "" && name[0] > '"' && name[0] < 0x7f && name[len(name)-1] > '"' && name[len(name)-1] < 0x7f {
+		return name
+	}
 	return strings.TrimFunc(name, func(r rune) bool { return r <= ' ' || r == '"' || r == 0x7f })
 }

@@ -58,12 +58,22 @@ func inspect(r *http.Request) (status int, words string) {
 	case r.URL.Opaque != "", r.URL.User != nil, r.URL.Scheme != "" && !absolute,
 		absolute && r.URL.Host == "", // an error by RFC 9110 section 4.2.1, and net/http would go by Host
 		!strings.HasPrefix(r.URL.Path, "/") && (!absolute || r.URL.Path != ""),
-		strings.ContainsFunc(r.RequestURI, func(c rune) bool { return c <= ' ' || c == 0x7f || c == '#' }):
+		!isTarget(r.RequestURI):
 		return http.StatusBadRequest, "The address is malformed."
 	case len(r.Header["Authorization"]) > 1:
 		return http.StatusBadRequest, "There is more than one Authorization header."
 	}
 	return 0, ""
+}
+
+// isTarget says whether a target holds neither a space, a control character nor the begin of a fragment.
+func isTarget(target string) bool {
+	for i := range len(target) {
+		if c := target[i]; c <= ' ' || c == 0x7f || c == '#' {
+			return false
+		}
+	}
+	return true
 }
 
 func isUpperCaseToken(method string) bool {

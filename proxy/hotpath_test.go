@@ -116,11 +116,11 @@ func BenchmarkDecision(b *testing.B) {
 		b.Run(fmt.Sprint(upstreams, "upstreams"), func(b *testing.B) {
 			g, _, sessionCookie := hotGateway(b, upstreams)
 			r, w := hotRequest(upstreams, sessionCookie), httptest.NewRecorder()
-			cookies := [1]string{r.Header.Get("Cookie")}
+			line, cookies := r.Header.Get("Cookie"), make([]string, 1)
 			b.ReportAllocs()
 			for b.Loop() {
-				sent := cookies
-				r.Header["Cookie"] = sent[:]
+				cookies[0] = line
+				r.Header["Cookie"] = cookies
 				if status, _ := inspect(r); status != 0 {
 					b.Fatal(status)
 				}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"math"
 	"net/http"
 	"strings"
 
@@ -42,20 +43,25 @@ var headerKinds = map[string]headerKind{
 
 const longestFolded = 32 // longer than any name above
 
-// telling are the first bytes of names that need a closer look: how those above begin, and whatever folding drops.
-var telling = func() (first [256]bool) {
-	for c := range first {
-		first[c] = len(appendFolded(make([]byte, 0, 3), string(rune(c)))) == 0
+// lookFrom is, by the first byte of a header's name, the length from which the name needs a closer look: that of the
+// shortest name above which begins so, since folding makes none longer, and 0 for whatever folding drops.
+var lookFrom = func() (from [256]int) {
+	for c := range from {
+		if len(appendFolded(make([]byte, 0, 3), string(rune(c)))) > 0 {
+			from[c] = math.MaxInt
+		}
 	}
 	for name := range headerKinds {
-		first[name[0]], first[name[0]-'a'+'A'] = true, true
+		for _, c := range []byte{name[0], name[0] - 'a' + 'A'} {
+			from[c] = min(from[c], len(name))
+		}
 	}
-	return first
+	return from
 }()
 
 // kindOf classifies a header by its folded name.
 func kindOf(name string) headerKind {
-	if name != "" && !telling[name[0]] {
+	if name != "" && len(name) < lookFrom[name[0]] {
 		return passed
 	}
 	var buf [longestFolded]byte

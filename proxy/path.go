@@ -64,17 +64,20 @@ func canonicalPath(raw string) (requestPath, error) {
 // encoding change nothing.
 func plainlyWritten(raw string) bool {
 	for i := range len(raw) {
-		if !isPathByte(raw[i]) {
+		if !isPathByte[raw[i]] {
 			return false
 		}
 	}
 	return true
 }
 
-// isPathByte says whether RFC 3986 section 3.3 allows the byte in a path as it is.
-func isPathByte(c byte) bool {
-	return unreserved(c) || strings.IndexByte("/!$&'()*+,;=:@", c) >= 0
-}
+// isPathByte says which bytes RFC 3986 section 3.3 allows in a path as they are.
+var isPathByte = func() (allowed [256]bool) {
+	for c := range allowed {
+		allowed[c] = unreserved(byte(c)) || strings.IndexByte("/!$&'()*+,;=:@", byte(c)) >= 0
+	}
+	return allowed
+}()
 
 func unreserved(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~", c) >= 0
@@ -95,7 +98,7 @@ func normalise(raw string) (plain, escaped string, err error) {
 			i += 2
 		}
 		p.WriteByte(c)
-		if unreserved(c) || !wasEscaped && isPathByte(c) {
+		if unreserved(c) || !wasEscaped && isPathByte[c] {
 			e.WriteByte(c)
 		} else {
 			e.Write([]byte{'%', hexDigits[c>>4], hexDigits[c&15]})
@@ -109,7 +112,7 @@ func normalise(raw string) (plain, escaped string, err error) {
 func escapeStray(raw string) string {
 	var b strings.Builder
 	for i := range len(raw) {
-		if c := raw[i]; isPathByte(c) || strings.IndexByte("%[]", c) >= 0 {
+		if c := raw[i]; isPathByte[c] || strings.IndexByte("%[]", c) >= 0 {
 			b.WriteByte(c)
 		} else {
 			b.Write([]byte{'%', hexDigits[c>>4], hexDigits[c&15]})
@@ -131,6 +134,14 @@ func escapedByte(s string) (byte, bool) {
 // forms (NFKC) resolved, invisible characters gone, dots and spaces at the end of a segment gone as on Windows, no final
 // slash. It refuses a path that, so read, has another structure than the one written.
 func fold(plain string) (string, error) {
+	if ordinary(plain) {
+		return strings.ToLower(strings.TrimSuffix(plain, "/")), nil
+	}
+	return foldOdd(plain)
+}
+
+// foldOdd is fold for any path.
+func foldOdd(plain string) (string, error) {
 	switch {
 	case !strings.HasPrefix(plain, "/"):
 		return "", errors.New("no slash at the start")
@@ -165,6 +176,21 @@ func fold(plain string) (string, error) {
 		}
 	}
 	return strings.Join(segments, "/"), nil
+}
+
+// ordinary says whether a path is of the kind that nearly all are, for which fold has nothing to look for: characters of
+// which each means itself alone, no empty segment, and no dot at a segment's end.
+func ordinary(plain string) bool {
+	if plain == "" || plain[0] != '/' {
+		return false
+	}
+	for i := 1; i < len(plain); i++ {
+		c, before := plain[i], plain[i-1]
+		if !isPathByte[c] || c == ';' || c == '/' && (before == '/' || before == '.') {
+			return false
+		}
+	}
+	return plain[len(plain)-1] != '.'
 }
 
 // isDots says whether nothing but dots and spaces stands in a segment, or before a ? or # that was encoded and that a
@@ -265,6 +291,11 @@ type pattern struct {
 	prefix bool
 }
 
+// differ says that a path cannot begin with text, by the first letter behind the slash: most rules are for other paths.
+func differ(text, path string) bool {
+	return len(text) > 1 && (len(path) < 2 || path[1] != text[1])
+}
+
 func newPattern(text string) (pattern, error) {
 	p := pattern{}
 	p.text, p.prefix = strings.CutSuffix(text, "*")
@@ -291,6 +322,9 @@ func newPattern(text string) (pattern, error) {
 }
 
 func (p *pattern) match(x *requestPath) likeness {
+	if differ(p.text, x.plain) && differ(p.folded, x.folded) {
+		return unlike
+	}
 	switch {
 	case !p.prefix && x.plain == p.text, p.prefix && strings.HasPrefix(x.plain, p.text):
 		return same

@@ -186,3 +186,16 @@ func FuzzReservedFolder(f *testing.F) {
 		}
 	})
 }
+
+func FuzzAnOrdinaryPathIsFoldedAsAnyOther(f *testing.F) {
+	for _, p := range []string{"/", "/a", "/A/b.c/", "/a./b", "/a//b", "/.", "/a/.", "/a.", "//", "/~x/(y)", "/a;b", "/ä", "a/b", ""} {
+		f.Add(p)
+	}
+	f.Fuzz(func(t *testing.T, plain string) {
+		quick, err := fold(plain)
+		slow, errSlow := foldOdd(plain)
+		if quick != slow || (err == nil) != (errSlow == nil) {
+			t.Errorf("%q is folded to %q, %v, and as an odd one to %q, %v", plain, quick, err, slow, errSlow)
+		}
+	})
+}

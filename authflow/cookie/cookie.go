@@ -149,16 +149,28 @@ func (j Jar) Read(r *http.Request, kind Kind) string {
 			}
 		}
 	}
-	if found != 1 || strings.ContainsFunc(value, foreign) {
+	if found != 1 || !isOurs(value) {
 		return ""
 	}
 	return value
 }
 
-// foreign says whether no value of ours has the character: they are base64 in the alphabet of URLs.
-func foreign(c rune) bool {
-	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '='
+func isOurs(value string) bool {
+	for i := range len(value) {
+		if !ours[value[i]] {
+			return false
+		}
+	}
+	return true
 }
+
+// ours are the characters of our values: base64 in the alphabet of URLs.
+var ours = func() (ours [256]bool) {
+	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=" {
+		ours[c] = true
+	}
+	return ours
+}()
 
 // ReadAll returns every value that came under the name of the cookie that carries kind: for ending what they
 // open, never for opening it.
