@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"os"
 	"runtime/debug"
 	runtimemetrics "runtime/metrics"
@@ -10,10 +11,12 @@ import (
 
 // Go collects garbage each time the heap has doubled, and a gateway's is so small that under load it would do little
 // else. So the heap may grow to three times what lives, but memory to no more than smallMemory, or twice what lives
-// where that is more: a limit that does not grow with what lives would have the collector run without end.
+// where that is more: a limit that does not grow with what lives would have the collector run without end. Where much
+// lives there is no limit, since then a collection costs much too.
 const (
 	gcPercent   = 200
 	smallMemory = 40 << 20 // bytes; with the program itself, some 20 MiB, it is what the process takes
+	muchMemory  = 64 << 20 // bytes that live
 	memoryStep  = 8 << 20  // setting a limit stops the world for a moment: not for every byte
 )
 
@@ -34,8 +37,11 @@ func followMemory(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		// It falls slowly: what a hash needs for a moment, the next one needs again.
-		if next := max(memoryLimit(liveMemory()), limit-memoryStep); next != limit {
+		next := memoryLimit(liveMemory())
+		if limit != math.MaxInt64 { // it falls slowly: what a hash needs for a moment, the next one needs again
+			next = max(next, limit-memoryStep)
+		}
+		if next != limit {
 			limit = next
 			debug.SetMemoryLimit(limit)
 		}
@@ -44,6 +50,9 @@ func followMemory(ctx context.Context) {
 
 // memoryLimit says how much memory, in bytes, Go may take before it collects garbage more often, by how much of it lives.
 func memoryLimit(live uint64) int64 {
+	if live >= muchMemory {
+		return math.MaxInt64
+	}
 	return max(smallMemory, int64((2*live+memoryStep-1)/memoryStep*memoryStep))
 }
 

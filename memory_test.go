@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-func TestMemoryMayAlwaysGrowToTwiceWhatLives(t *testing.T) {
-	for live, want := range map[uint64]int64{0: 40 << 20, 20 << 20: 40 << 20, 20<<20 + 1: 48 << 20, 1 << 30: 2 << 30} {
+func TestMemoryMayGrowToTwiceWhatLivesAndWithoutALimitWhereThatIsMuch(t *testing.T) {
+	for live, want := range map[uint64]int64{0: 40 << 20, 20 << 20: 40 << 20, 20<<20 + 1: 48 << 20, 64<<20 - 1: 128 << 20, 64 << 20: math.MaxInt64} {
 		if got := memoryLimit(live); got != want {
 			t.Errorf("with %d bytes alive: limit %d, want %d", live, got, want)
 		}
@@ -40,6 +40,13 @@ func TestTheLimitOfMemoryFollowsWhatLivesAndIsGivenBack(t *testing.T) {
 			t.Errorf("with 100 MiB alive the limit is %d MiB, want 200 or more", limit>>20)
 		}
 		runtime.KeepAlive(much)
+		much = nil
+		runtime.GC()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if limit := debug.SetMemoryLimit(-1); limit > 100<<20 {
+			t.Errorf("with little alive again the limit is %d MiB", limit>>20)
+		}
 		stop()
 		synctest.Wait()
 		if limit, percent := debug.SetMemoryLimit(-1), debug.SetGCPercent(100); limit != math.MaxInt64 || percent != 100 {

@@ -44,11 +44,21 @@ type cacheShard struct {
 	reading map[string]*flight // the same
 }
 
-// known is one session that is remembered.
+// known is one session that is remembered: two pieces of memory, for the collector goes to each one of each session.
 type known struct {
-	session *Session     // as it was read; never changed
+	session Session      // as it was read; never changed
 	seen    atomic.Int64 // when it was used last, here; Unix time
 	written atomic.Int64 // what of that the store knows, or is about to hear
+}
+
+func newKnown(s *Session) *known {
+	e := &known{session: *s}
+	e.written.Store(s.SeenAt)
+	text := s.Key + s.Subject + s.Stamp + s.Address + s.UserAgent
+	for _, field := range []*string{&e.session.Key, &e.session.Subject, &e.session.Stamp, &e.session.Address, &e.session.UserAgent} {
+		*field, text = text[:len(*field)], text[len(*field):]
+	}
+	return e
 }
 
 // lastUse is when the session was used last, as far as this process knows.
@@ -118,14 +128,14 @@ func (c *Cache) end(key string, f *flight) {
 	if f.current = s.reading[key] == f; f.current {
 		delete(s.reading, key)
 		if f.err == nil {
-			s.remember(key, f.session)
+			s.remember(f.session)
 		}
 	}
 	close(f.done)
 }
 
 // remember makes room where there is none: the session that was not used for longest, of a few, is forgotten.
-func (s *cacheShard) remember(key string, ses *Session) {
+func (s *cacheShard) remember(ses *Session) {
 	const looked = 8
 	if len(s.known) >= rememberedMost/cacheShards {
 		oldest, oldestUse, n := "", int64(0), 0
@@ -139,9 +149,8 @@ func (s *cacheShard) remember(key string, ses *Session) {
 		}
 		delete(s.known, oldest)
 	}
-	e := &known{session: ses}
-	e.written.Store(ses.SeenAt)
-	s.known[key] = e
+	e := newKnown(ses)
+	s.known[e.session.Key] = e
 }
 
 // forget drops sessions of which this process has changed the records, or has tried to.

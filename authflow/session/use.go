@@ -33,7 +33,7 @@ func (k *Keeper) Lookup(ctx context.Context, by Opener) (*Session, error) {
 		return k.read(ctx, key, now, true) // another replica may have seen it used since
 	}
 	k.use(e, now.Unix())
-	return e.session, nil
+	return &e.session, nil
 }
 
 // Peek returns a live session by its key, or [ErrNone], and does not note that it was used.
@@ -43,7 +43,7 @@ func (k *Keeper) Peek(ctx context.Context, key string) (*Session, error) {
 	if e == nil || now.Unix() >= e.session.EndsAt || now.Unix() >= e.lastUse()+e.session.IdleFor {
 		return k.read(ctx, key, now, false)
 	}
-	return e.session, nil
+	return &e.session, nil
 }
 
 // read reads a session, once for everybody who asks meanwhile where that is as good as a read of one's own.
