@@ -1,7 +1,6 @@
 package session
 
 import (
-	"hash/maphash"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -31,7 +30,6 @@ type Cache struct {
 	began  time.Time
 	alone  bool         // nobody else changes the store: what this process changes, it forgets itself
 	told   atomic.Int64 // see UpTo: nanoseconds since began; 0: never
-	seed   maphash.Seed
 	shards [cacheShards]cacheShard
 	uses   uses
 }
@@ -40,17 +38,19 @@ var _ store.Follower = (*Cache)(nil)
 
 type cacheShard struct {
 	sync.RWMutex
-	known   map[string]*known  // by [Session.Key]
-	reading map[string]*flight // the same
+	known   map[Digest]*known
+	reading map[Digest]*flight
 }
 
-// known is one session that is remembered: two pieces of memory, for the collector goes to each one of each session.
+// known is one session that is remembered.
 type known struct {
 	session Session      // as it was read; never changed
 	seen    atomic.Int64 // when it was used last, here; Unix time
 	written atomic.Int64 // what of that the store knows, or is about to hear
 }
 
+// newKnown puts the texts of a session side by side in one piece of memory, for the collector goes to each piece of each
+// session.
 func newKnown(s *Session) *known {
 	e := &known{session: *s}
 	e.written.Store(s.SeenAt)
@@ -64,6 +64,11 @@ func newKnown(s *Session) *known {
 // lastUse is when the session was used last, as far as this process knows.
 func (e *known) lastUse() int64 { return max(e.session.SeenAt, e.seen.Load()) }
 
+// over says whether the session is past one of its ends, as far as this process knows.
+func (e *known) over(now int64) bool {
+	return now >= e.session.EndsAt || now >= e.lastUse()+e.session.IdleFor
+}
+
 // flight is one read of a session that is under way, for everybody who asks meanwhile.
 type flight struct {
 	done    chan struct{} // closed when what follows is set
@@ -75,17 +80,15 @@ type flight struct {
 // NewCache makes a cache. alone says that only this process changes the store; otherwise the cache remembers nothing
 // until it is told, as a [store.Follower], that it hears of changes. now gives times with a monotonic reading.
 func NewCache(alone bool, now func() time.Time) *Cache {
-	c := &Cache{now: now, began: now().Add(-time.Second), alone: alone, seed: maphash.MakeSeed()}
+	c := &Cache{now: now, began: now().Add(-time.Second), alone: alone}
 	c.uses.waiting, c.uses.hurry = map[string]Use{}, make(chan struct{}, 1)
 	for i := range c.shards {
-		c.shards[i].known, c.shards[i].reading = map[string]*known{}, map[string]*flight{}
+		c.shards[i].known, c.shards[i].reading = map[Digest]*known{}, map[Digest]*flight{}
 	}
 	return c
 }
 
-func (c *Cache) shard(key string) *cacheShard {
-	return &c.shards[maphash.String(c.seed, key)%cacheShards]
-}
+func (c *Cache) shard(d Digest) *cacheShard { return &c.shards[d[0]%cacheShards] }
 
 // believed says whether what is remembered may open something at this moment.
 func (c *Cache) believed(now time.Time) bool {
@@ -96,52 +99,52 @@ func (c *Cache) believed(now time.Time) bool {
 	return told != 0 && now.Sub(c.began)-time.Duration(told) < believedFor
 }
 
-// find returns what is remembered under the key and may open something now; nil: nothing.
-func (c *Cache) find(key string, now time.Time) *known {
+// find returns what is remembered and may open something now; nil: nothing.
+func (c *Cache) find(d Digest, now time.Time) *known {
 	if c == nil || !c.believed(now) {
 		return nil
 	}
-	s := c.shard(key)
+	s := c.shard(d)
 	s.RLock()
 	defer s.RUnlock()
-	return s.known[key]
+	return s.known[d]
 }
 
 // begin says that a session is about to be read. Where somebody reads it already, their flight is returned, and false.
-func (c *Cache) begin(key string) (f *flight, mine bool) {
-	s := c.shard(key)
+func (c *Cache) begin(d Digest) (f *flight, mine bool) {
+	s := c.shard(d)
 	s.Lock()
 	defer s.Unlock()
-	if f, under := s.reading[key]; under {
+	if f, under := s.reading[d]; under {
 		return f, false
 	}
 	f = &flight{done: make(chan struct{})}
-	s.reading[key] = f
+	s.reading[d] = f
 	return f, true
 }
 
 // end tells whoever waits for the flight what was read, and remembers it unless it may have changed meanwhile.
-func (c *Cache) end(key string, f *flight) {
-	s := c.shard(key)
+func (c *Cache) end(d Digest, f *flight) {
+	s := c.shard(d)
 	s.Lock()
 	defer s.Unlock()
-	if f.current = s.reading[key] == f; f.current {
-		delete(s.reading, key)
+	if f.current = s.reading[d] == f; f.current {
+		delete(s.reading, d)
 		if f.err == nil {
-			s.remember(f.session)
+			s.remember(d, f.session)
 		}
 	}
 	close(f.done)
 }
 
 // remember makes room where there is none: the session that was not used for longest, of a few, is forgotten.
-func (s *cacheShard) remember(ses *Session) {
+func (s *cacheShard) remember(d Digest, ses *Session) {
 	const looked = 8
 	if len(s.known) >= rememberedMost/cacheShards {
-		oldest, oldestUse, n := "", int64(0), 0
-		for key, e := range s.known { // begins anywhere
+		oldest, oldestUse, n := Digest{}, int64(0), 0
+		for other, e := range s.known { // begins anywhere
 			if use := e.lastUse(); n == 0 || use < oldestUse {
-				oldest, oldestUse = key, use
+				oldest, oldestUse = other, use
 			}
 			if n++; n == looked {
 				break
@@ -149,28 +152,31 @@ func (s *cacheShard) remember(ses *Session) {
 		}
 		delete(s.known, oldest)
 	}
-	e := newKnown(ses)
-	s.known[e.session.Key] = e
+	s.known[d] = newKnown(ses)
 }
 
 // forget drops sessions of which this process has changed the records, or has tried to.
 func (c *Cache) forget(keys ...string) {
+	for _, key := range keys {
+		c.drop(digestOf(key))
+	}
+}
+
+func (c *Cache) drop(d Digest) {
 	if c == nil {
 		return
 	}
-	for _, key := range keys {
-		s := c.shard(key)
-		s.Lock()
-		delete(s.known, key)
-		delete(s.reading, key)
-		s.Unlock()
-	}
+	s := c.shard(d)
+	s.Lock()
+	defer s.Unlock()
+	delete(s.known, d)
+	delete(s.reading, d)
 }
 
 // Changed implements [store.Follower].
 func (c *Cache) Changed(record string) {
-	if key, ok := recordKey(record); ok {
-		c.forget(key)
+	if d, ok := recordDigest(record); ok {
+		c.drop(d)
 	}
 }
 
@@ -205,9 +211,9 @@ func (s *cacheShard) lasting(now int64) string {
 	const margin = 10 // seconds: more than the store may be behind
 	s.RLock()
 	defer s.RUnlock()
-	for key, e := range s.known { // begins anywhere
+	for _, e := range s.known { // begins anywhere
 		if min(e.session.EndsAt, e.written.Load()+e.session.IdleFor) > now+margin {
-			return key
+			return e.session.Key
 		}
 		break
 	}
@@ -216,12 +222,12 @@ func (s *cacheShard) lasting(now int64) string {
 
 // Vanished implements [store.Follower].
 func (c *Cache) Vanished(record string) {
-	key, _ := recordKey(record)
-	s := c.shard(key)
+	d, ok := recordDigest(record)
+	s := c.shard(d)
 	s.RLock()
-	_, believed := s.known[key]
+	_, believed := s.known[d]
 	s.RUnlock()
-	if believed {
+	if ok && believed {
 		c.Missed()
 	}
 }

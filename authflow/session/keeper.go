@@ -37,10 +37,18 @@ func recordName(key string) string {
 	return RecordPrefix + string(digest)
 }
 
-// recordKey is the way back.
-func recordKey(name string) (key string, ok bool) {
+// recordDigest is the way back.
+func recordDigest(name string) (d Digest, ok bool) {
 	digest, ok := strings.CutPrefix(name, RecordPrefix)
-	return base64.RawURLEncoding.EncodeToString([]byte(digest)), ok
+	return d, copy(d[:], digest) == len(d) && ok && len(digest) == len(d)
+}
+
+// digestOf is the digest that a [Session.Key] names; the zero digest, which is no token's, where it is none.
+func digestOf(key string) (d Digest) {
+	if raw, err := base64.RawURLEncoding.DecodeString(key); err == nil && len(raw) == len(d) {
+		return Digest(raw)
+	}
+	return d
 }
 
 // Start stores a new session under a token that is as new. Key, SeenAt and a zero SignedInAt are filled in, and

@@ -37,20 +37,26 @@ func TokenFrom(raw []byte) (Token, error) {
 	return Token(raw), nil
 }
 
-// Key is the digest under which a token's record is stored. It opens nothing.
-func (t Token) Key() string {
-	sum := sha256.Sum256(t[:])
-	return base64.RawURLEncoding.EncodeToString(sum[:])
-}
+// Digest is the SHA-256 of a token. It opens nothing.
+type Digest [sha256.Size]byte
 
-// Opener is a token and its key, which need not be worked out for each request of those that are known.
+// Digest returns the digest under which a token's record is stored.
+func (t Token) Digest() Digest { return sha256.Sum256(t[:]) }
+
+// String is the digest as a [Session.Key].
+func (d Digest) String() string { return base64.RawURLEncoding.EncodeToString(d[:]) }
+
+// Key is the digest as text.
+func (t Token) Key() string { return t.Digest().String() }
+
+// Opener is a token and its digest, which need not be worked out for each request of those that are known.
 type Opener struct {
-	Token Token
-	Key   string
+	Token  Token
+	Digest Digest
 }
 
-// Opener returns the token with its key.
-func (t Token) Opener() Opener { return Opener{t, t.Key()} }
+// Opener returns the token with its digest.
+func (t Token) Opener() Opener { return Opener{t, t.Digest()} }
 
 // Session is one person signed in on one device. Times are whole seconds; the zero time is "never".
 type Session struct {

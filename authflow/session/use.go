@@ -26,11 +26,10 @@ const (
 // Lookup returns the session that a token opens, or [ErrNone], and notes that it was used. The session is shared and not
 // to be changed.
 func (k *Keeper) Lookup(ctx context.Context, by Opener) (*Session, error) {
-	key := by.Key
 	now := k.Now()
-	e := k.Cache.find(key, now)
-	if e == nil || now.Unix() >= e.session.EndsAt || now.Unix() >= e.lastUse()+e.session.IdleFor {
-		return k.read(ctx, key, now, true) // another replica may have seen it used since
+	e := k.Cache.find(by.Digest, now)
+	if e == nil || e.over(now.Unix()) {
+		return k.read(ctx, by.Digest, now, true) // another replica may have seen it used since
 	}
 	k.use(e, now.Unix())
 	return &e.session, nil
@@ -38,23 +37,23 @@ func (k *Keeper) Lookup(ctx context.Context, by Opener) (*Session, error) {
 
 // Peek returns a live session by its key, or [ErrNone], and does not note that it was used.
 func (k *Keeper) Peek(ctx context.Context, key string) (*Session, error) {
-	now := k.Now()
-	e := k.Cache.find(key, now)
-	if e == nil || now.Unix() >= e.session.EndsAt || now.Unix() >= e.lastUse()+e.session.IdleFor {
-		return k.read(ctx, key, now, false)
+	now, d := k.Now(), digestOf(key)
+	e := k.Cache.find(d, now)
+	if e == nil || e.over(now.Unix()) {
+		return k.read(ctx, d, now, false)
 	}
 	return &e.session, nil
 }
 
 // read reads a session, once for everybody who asks meanwhile where that is as good as a read of one's own.
-func (k *Keeper) read(ctx context.Context, key string, now time.Time, use bool) (*Session, error) {
-	c := k.Cache
+func (k *Keeper) read(ctx context.Context, d Digest, now time.Time, use bool) (*Session, error) {
+	c, key := k.Cache, d.String()
 	if c == nil || !c.believed(now) {
 		return k.readAlone(ctx, key, use)
 	}
-	f, mine := c.begin(key)
+	f, mine := c.begin(d)
 	if mine {
-		k.readFor(ctx, key, f)
+		k.readFor(ctx, d, f)
 	}
 	select {
 	case <-f.done:
@@ -67,17 +66,17 @@ func (k *Keeper) read(ctx context.Context, key string, now time.Time, use bool) 
 	if f.err != nil {
 		return nil, f.err
 	}
-	if e := c.find(key, now); use && e != nil {
+	if e := c.find(d, now); use && e != nil {
 		k.use(e, now.Unix())
 	}
 	return f.session, nil
 }
 
 // readFor reads for a flight. Others wait for it, so that it goes on when the client has gone who was the first.
-func (k *Keeper) readFor(ctx context.Context, key string, f *flight) {
-	defer k.Cache.end(key, f)
+func (k *Keeper) readFor(ctx context.Context, d Digest, f *flight) {
+	defer k.Cache.end(d, f)
 	f.err = errors.New("look session up: the reading ended in a panic")
-	f.session, f.err = k.get(context.WithoutCancel(ctx), key)
+	f.session, f.err = k.get(context.WithoutCancel(ctx), d.String())
 }
 
 // readAlone reads a session for one request. Nothing is remembered, so its use is written at once where that is due.

@@ -1,7 +1,7 @@
 package web
 
 import (
-	"strings"
+	"crypto/sha256"
 	"sync"
 
 	"sallyport/authflow"
@@ -13,31 +13,35 @@ import (
 const (
 	envelopesMost  = 1 << 13
 	envelopesParts = 16
+	envelopeLength = 256 // bytes; a longer one is none of ours, or is checked each time
 )
 
 // envelopes remembers what envelopes carry whose signature was found right. An envelope says the same each time, for as
 // long as the keys are the same, so that it is checked once and not on each request; whether what it carries still opens
 // something is asked each time. What was not asked for lately is forgotten. One that is not right is never remembered.
 //
-// The envelopes of one kind alone go into one: what is right as a cookie is not right as an access token.
+// It knows envelopes by their SHA-256: so the collector has nothing to visit in it, however many there are, if V holds no
+// pointers either. The envelopes of one kind alone go into one: what is right as a cookie is not right as an access token.
 type envelopes[V any] struct {
 	parts [envelopesParts]struct {
 		sync.RWMutex
-		young, old map[string]V
+		young, old map[[sha256.Size]byte]V
 	}
 }
 
 // open returns what an envelope carries, and checks it where that was not done before.
 func (e *envelopes[V]) open(envelope string, check func(string) (V, error)) (V, error) {
-	if len(envelope) < 8 {
+	var room [envelopeLength]byte // of the stack: a conversion would allocate
+	if envelope == "" || len(envelope) > len(room) {
 		return check(envelope)
 	}
-	part := &e.parts[envelope[len(envelope)-8]%envelopesParts] // where the signature stands
+	digest := sha256.Sum256(room[:copy(room[:], envelope)])
+	part := &e.parts[digest[0]%envelopesParts]
 	part.RLock()
-	v, young := part.young[envelope]
+	v, young := part.young[digest]
 	old := false
 	if !young {
-		v, old = part.old[envelope]
+		v, old = part.old[digest]
 	}
 	part.RUnlock()
 	if young {
@@ -52,9 +56,9 @@ func (e *envelopes[V]) open(envelope string, check func(string) (V, error)) (V, 
 	part.Lock()
 	defer part.Unlock()
 	if part.young == nil || len(part.young) >= envelopesMost {
-		part.young, part.old = map[string]V{}, part.young
+		part.young, part.old = map[[sha256.Size]byte]V{}, part.young
 	}
-	part.young[strings.Clone(envelope)] = v // else it would hold the whole header
+	part.young[digest] = v
 	return v, nil
 }
 
