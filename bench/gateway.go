@@ -21,6 +21,8 @@ type gatewaySpec struct {
 	seed      string // an embedded store's file to begin with
 	trusted   string // who may ask for forward-auth
 	oneUser   bool   // a users file with the first of the people alone
+
+	processors int // 0: all
 }
 
 // gateway is a running sallyport.
@@ -29,6 +31,8 @@ type gateway struct {
 	address string
 	admin   string
 	dir     string
+
+	processors int
 }
 
 var gatewayConf = template.Must(template.New("config.yaml").Parse(`server:
@@ -55,7 +59,7 @@ func (b *bench) prepare(s gatewaySpec) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{dir: dir}
+	g := &gateway{dir: dir, processors: s.processors}
 	if g.address, err = freeAddress(); err != nil {
 		return nil, err
 	}
@@ -103,7 +107,11 @@ func (b *bench) startGateway(s gatewaySpec) (*gateway, error) {
 func (b *bench) run(g *gateway, path, cookie string, step time.Duration) (time.Duration, error) {
 	began := time.Now()
 	var err error
-	if g.process, err = b.start(g.dir, b.binary, "serve", "--config", "config.yaml"); err != nil {
+	name, args := b.binary, []string{"serve", "--config", "config.yaml"}
+	if g.processors > 0 {
+		name, args = "env", append([]string{fmt.Sprint("GOMAXPROCS=", g.processors), b.binary}, args...)
+	}
+	if g.process, err = b.start(g.dir, name, args...); err != nil {
 		return 0, err
 	}
 	c := newClient(g.address)

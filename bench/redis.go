@@ -181,6 +181,10 @@ func (c calls) total() (sum int64) {
 	return sum
 }
 
+// sent are the commands that a gateway has sent while it served known sessions: INFO counts what a script does too, and
+// the one that notes last uses gets and sets each session's record.
+func (c calls) sent() int64 { return c.total() - 2*c["set"] }
+
 // reads are the commands that fetch a value.
 func (c calls) reads() int64 {
 	return c["get"] + c["mget"] + c["getex"] + c["hget"] + c["hmget"] + c["hgetall"]

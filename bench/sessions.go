@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -221,7 +222,7 @@ func (g *gardener) note(i int, st *stage) {
 		if v.writes > 1 {
 			kind = "person"
 		}
-		g.keys = append(g.keys, kind+" "+keyPrefix+key)
+		g.keys = append(g.keys, kind+" "+strconv.Quote(keyPrefix+key)) // keys are bytes, and may hold the end of a line
 	}
 }
 
@@ -232,7 +233,12 @@ func keysOf(path string) (sessions, persons []string, err error) {
 		return nil, nil, err
 	}
 	for line := range strings.Lines(string(raw)) {
-		switch kind, key, _ := strings.Cut(strings.TrimSpace(line), " "); kind {
+		kind, quoted, _ := strings.Cut(strings.TrimSpace(line), " ")
+		key, err := strconv.Unquote(quoted)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %q: %w", path, line, err)
+		}
+		switch kind {
 		case "session":
 			sessions = append(sessions, key)
 		case "person":
