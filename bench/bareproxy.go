@@ -48,13 +48,22 @@ func bareProxyPart(args []string) error {
 
 // startBareProxy runs the bare proxy and returns its address.
 func (b *bench) startBareProxy(upstream, transport string) (string, error) {
-	address, err := freeAddress()
+	p, err := b.bareReplica(upstream, transport)
 	if err != nil {
 		return "", err
+	}
+	return p.address, nil
+}
+
+// bareReplica is startBareProxy, with the process.
+func (b *bench) bareReplica(upstream, transport string) (replica, error) {
+	address, err := freeAddress()
+	if err != nil {
+		return replica{}, err
 	}
 	p, err := b.start(b.dir, b.self, "bare-proxy", address, upstream, transport)
 	if err != nil {
-		return "", err
+		return replica{}, err
 	}
-	return address, p.listens(address)
+	return replica{p, address}, p.listens(address)
 }

@@ -21,8 +21,6 @@ type gatewaySpec struct {
 	seed      string // an embedded store's file to begin with
 	trusted   string // who may ask for forward-auth
 	oneUser   bool   // a users file with the first of the people alone
-
-	processors int // 0: all
 }
 
 // gateway is a running sallyport.
@@ -31,8 +29,6 @@ type gateway struct {
 	address string
 	admin   string
 	dir     string
-
-	processors int
 }
 
 var gatewayConf = template.Must(template.New("config.yaml").Parse(`server:
@@ -59,7 +55,7 @@ func (b *bench) prepare(s gatewaySpec) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{dir: dir, processors: s.processors}
+	g := &gateway{dir: dir}
 	if g.address, err = freeAddress(); err != nil {
 		return nil, err
 	}
@@ -107,11 +103,7 @@ func (b *bench) startGateway(s gatewaySpec) (*gateway, error) {
 func (b *bench) run(g *gateway, path, cookie string, step time.Duration) (time.Duration, error) {
 	began := time.Now()
 	var err error
-	name, args := b.binary, []string{"serve", "--config", "config.yaml"}
-	if g.processors > 0 {
-		name, args = "env", append([]string{fmt.Sprint("GOMAXPROCS=", g.processors), b.binary}, args...)
-	}
-	if g.process, err = b.start(g.dir, name, args...); err != nil {
+	if g.process, err = b.start(g.dir, b.binary, "serve", "--config", "config.yaml"); err != nil {
 		return 0, err
 	}
 	c := newClient(g.address)

@@ -39,39 +39,65 @@ func (b *bench) behindHAProxy() ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	gateways := make([]*gateway, slices.Max(replicaCounts))
-	for i := range gateways {
-		// Each has a machine of its own in earnest, and one processor here: those of several on two would spin against
-		// one another while they look for work.
-		if gateways[i], err = b.startGateway(gatewaySpec{upstreams: upstreamEntry("app", "/", web.url, "two_factor"), redis: []string{r.address}, processors: 1}); err != nil {
-			return nil, err
-		}
-	}
-	fronts, err := b.startHAProxy(gateways)
-	if err != nil {
-		return nil, err
-	}
-	cpu, commands := map[int][]float64{}, map[int][]float64{}
-	l := load{connections: 32, path: small, cookies: cookies, seconds: 2}
-	if _, err := b.wrk(fronts[slices.Max(replicaCounts)], l); err != nil {
-		return nil, err
-	}
-	l.seconds = b.slices(3)
-	for _, n := range []int{1, 2, 4, 4, 2, 1} { // a drift of the machine falls on all alike
-		cost, asked, err := b.costOf(gateways[:n], r, fronts[n], l)
+	ours, bare := make([]replica, slices.Max(replicaCounts)), make([]replica, slices.Max(replicaCounts))
+	for i := range ours {
+		g, err := b.startGateway(gatewaySpec{upstreams: upstreamEntry("app", "/", web.url, "two_factor"), redis: []string{r.address}})
 		if err != nil {
 			return nil, err
 		}
-		cpu[n], commands[n] = append(cpu[n], cost), append(commands[n], asked)
+		ours[i] = replica{g.process, g.address}
+		if bare[i], err = b.bareReplica(web.url, "tuned"); err != nil {
+			return nil, err
+		}
 	}
-	return replicaRows(cpu, commands), nil
+	l := load{connections: 32, path: small, cookies: cookies, seconds: 2}
+	costs, commands, err := b.costs(r, l, ours, bare)
+	if err != nil {
+		return nil, err
+	}
+	return replicaRows(costs, commands), nil
+}
+
+// replica is one of several processes that do the same.
+type replica struct {
+	*process
+	address string
+}
+
+// costs measures the gateways, and the bare proxies beside them, in numbers that rise and fall: a drift of the machine falls
+// on all alike. It returns the seconds of CPU of 1,000 requests by kind and number, and the gateways' store commands of one.
+func (b *bench) costs(r *redis, l load, kinds ...[]replica) (costs [2]map[int][]float64, commands map[int][]float64, err error) {
+	commands = map[int][]float64{}
+	fronts := make([]map[int]string, len(kinds))
+	for i, all := range kinds {
+		costs[i] = map[int][]float64{}
+		if fronts[i], err = b.startHAProxy(all); err == nil {
+			_, err = b.wrk(fronts[i][slices.Max(replicaCounts)], l)
+		}
+		if err != nil {
+			return costs, nil, err
+		}
+	}
+	for _, n := range []int{1, 2, 4, 4, 2, 1} {
+		for i, all := range kinds {
+			cost, asked, err := b.costOf(all[:n], r, fronts[i][n], l)
+			if err != nil {
+				return costs, nil, err
+			}
+			costs[i][n] = append(costs[i][n], cost)
+			if i == 0 {
+				commands[n] = append(commands[n], asked)
+			}
+		}
+	}
+	return costs, commands, nil
 }
 
 // costOf returns the seconds of CPU of 1,000 requests, and the store commands of one.
-func (b *bench) costOf(gateways []*gateway, r *redis, front string, l load) (cpu, commands float64, err error) {
+func (b *bench) costOf(replicas []replica, r *redis, front string, l load) (cpu, commands float64, err error) {
 	used := func() (sum time.Duration, err error) {
-		for _, g := range gateways {
-			t, err := g.cpu()
+		for _, p := range replicas {
+			t, err := p.cpu()
 			if err != nil {
 				return 0, err
 			}
@@ -97,15 +123,18 @@ func (b *bench) costOf(gateways []*gateway, r *redis, front string, l load) (cpu
 		float64(after.since(before).sent()) / float64(res.requests), errors.Join(errAfter, errUsed)
 }
 
-func replicaRows(cpu, commands map[int][]float64) []row {
+// replicaRows holds what the gateways' number makes of a request's cost against what it makes of a bare proxy's: more
+// processes on the same two cores wait and wake more often, whatever they do.
+func replicaRows(costs [2]map[int][]float64, commands map[int][]float64) []row {
 	var rows []row
 	for _, n := range replicaCounts {
-		ratio := median(cpu[n]) / median(cpu[1])
-		r := row{plural(n, "gateway") + " behind HAProxy: CPU of all of them, and store commands", fmt.Sprintf(
-			"%.3f s for 1,000 requests, %.2f times that of one; %.4f store commands a request", median(cpu[n]), ratio, median(commands[n])), "", none}
+		rise := func(kind int) float64 { return median(costs[kind][n]) / median(costs[kind][1]) }
+		r := row{plural(n, "gateway") + " behind HAProxy: CPU of all of them beside that of one, and store commands", fmt.Sprintf(
+			"%.3f s for 1,000 requests, %.2f times that of one, where bare proxies take %.2f times; %.4f store commands a request",
+			median(costs[0][n]), rise(0), rise(1), median(commands[n])), "", none}
 		if n == slices.Max(replicaCounts) {
 			fewCommands := median(commands[n]) < 0.01 || atMost(median(commands[n])/median(commands[1]), 1.1)
-			r.limit, r.verdict = "1.1 times one; commands too, or under 0.01", judge(atMost(ratio, 1.1) && fewCommands)
+			r.limit, r.verdict = "1.1 times the bare proxies' rise; commands too, or under 0.01", judge(atMost(rise(0)/rise(1), 1.1) && fewCommands)
 		}
 		rows = append(rows, r)
 	}
@@ -113,7 +142,7 @@ func replicaRows(cpu, commands map[int][]float64) []row {
 }
 
 // startHAProxy runs HAProxy with a port for each number of replicas, and returns their addresses.
-func (b *bench) startHAProxy(gateways []*gateway) (map[int]string, error) {
+func (b *bench) startHAProxy(replicas []replica) (map[int]string, error) {
 	var conf strings.Builder
 	conf.WriteString("global\n\tmaxconn 4096\ndefaults\n\tmode http\n\toption http-keep-alive\n\thttp-reuse always\n" +
 		"\ttimeout connect 5s\n\ttimeout client 60s\n\ttimeout server 60s\n")
@@ -125,8 +154,8 @@ func (b *bench) startHAProxy(gateways []*gateway) (map[int]string, error) {
 		}
 		fronts[n] = address
 		fmt.Fprintf(&conf, "listen replicas%d\n\tbind %s\n\tbalance roundrobin\n", n, address)
-		for i, g := range gateways[:n] {
-			fmt.Fprintf(&conf, "\tserver g%d %s\n", i, g.address)
+		for i, r := range replicas[:n] {
+			fmt.Fprintf(&conf, "\tserver r%d %s\n", i, r.address)
 		}
 	}
 	path := filepath.Join(b.dir, "haproxy.cfg")

@@ -173,6 +173,7 @@ func (b *bench) junk(s *storeSite) ([]row, error) {
 	const requests, workers = 10_000, 16
 	c := newClient(s.one.address)
 	defer c.close()
+	time.Sleep(3 * time.Second) // until the last uses of the rows before are written
 	next, errs := make(chan int), make(chan error, workers)
 	during, err := s.asked(func() error {
 		var all sync.WaitGroup

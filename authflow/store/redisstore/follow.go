@@ -20,7 +20,9 @@ import (
 // its word. A subscriber that has missed one learns nothing of that. So it sends itself a word by the way of all
 // changes, beat by beat: what it hears of a beat, it heard of every change before it.
 const (
-	beatEvery = 80 * time.Millisecond
+	beatEvery = 100 * time.Millisecond
+	// witnessEvery is how many beats there are to one look for a witness.
+	witnessEvery = 3
 	// silenceMost is how long nothing may be heard, beats included, before the subscription is begun anew.
 	silenceMost = time.Second
 	// followAgain is the pause after a subscription that came to nothing.
@@ -113,7 +115,7 @@ func (h *hearing) beat(ctx context.Context) {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
 	for n := 0; ctx.Err() == nil; n++ {
-		h.beatOnce(ctx, strconv.Itoa(n))
+		h.beatOnce(ctx, strconv.Itoa(n), n%witnessEvery == 0)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -123,11 +125,13 @@ func (h *hearing) beat(ctx context.Context) {
 
 // beatOnce has every master publish a beat. Once all are heard, so is all that any of them has announced before: in a
 // Cluster too each master's words arrive in their order, and by no other way than the changes' own.
-func (h *hearing) beatOnce(ctx context.Context, beat string) {
+func (h *hearing) beatOnce(ctx context.Context, beat string, look bool) {
 	ctx, cancel := context.WithTimeout(ctx, silenceMost)
 	defer cancel()
-	witness := h.follower.Witness()
-	stands := true
+	witness, stands := "", true
+	if look {
+		witness = h.follower.Witness()
+	}
 	if witness != "" { // before the beat: what has removed it was announced before that
 		left, err := h.store.do(ctx, "pttl", h.store.prefix+witness)
 		if err != nil {
