@@ -185,6 +185,9 @@ func (c calls) total() (sum int64) {
 // the one that notes last uses gets and sets each session's record.
 func (c calls) sent() int64 { return c.total() - 2*c["set"] }
 
+// sentForRequests leaves out what a gateway sends without any request: its beats, and the looks before them.
+func (c calls) sentForRequests() int64 { return c.sent() - c["publish"] - c["pttl"] }
+
 // reads are the commands that fetch a value.
 func (c calls) reads() int64 {
 	return c["get"] + c["mget"] + c["getex"] + c["hget"] + c["hmget"] + c["hgetall"]

@@ -120,7 +120,7 @@ func (b *bench) costOf(replicas []replica, r *redis, front string, l load) (cpu,
 	after, errAfter := r.commands()
 	cpuAfter, errUsed := used()
 	return (cpuAfter - cpuBefore).Seconds() / float64(res.requests) * 1000,
-		float64(after.since(before).sent()) / float64(res.requests), errors.Join(errAfter, errUsed)
+		float64(after.since(before).sentForRequests()) / float64(res.requests), errors.Join(errAfter, errUsed)
 }
 
 // replicaRows holds what the gateways' number makes of a request's cost against what it makes of a bare proxy's: more
@@ -130,7 +130,7 @@ func replicaRows(costs [2]map[int][]float64, commands map[int][]float64) []row {
 	for _, n := range replicaCounts {
 		rise := func(kind int) float64 { return median(costs[kind][n]) / median(costs[kind][1]) }
 		r := row{plural(n, "gateway") + " behind HAProxy: CPU of all of them beside that of one, and store commands", fmt.Sprintf(
-			"%.3f s for 1,000 requests, %.2f times that of one, where bare proxies take %.2f times; %.4f store commands a request",
+			"%.3f s for 1,000 requests, %.2f times that of one, where bare proxies take %.2f times; %.4f store commands a request beside the beats",
 			median(costs[0][n]), rise(0), rise(1), median(commands[n])), "", none}
 		if n == slices.Max(replicaCounts) {
 			fewCommands := median(commands[n]) < 0.01 || atMost(median(commands[n])/median(commands[1]), 1.1)
