@@ -146,7 +146,7 @@ func TestWhatIsUnderWayHasAllTheTimeThatItNeeds(t *testing.T) {
 	address := impatient(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/up" {
 			body, _ := io.ReadAll(r.Body)
-			io.WriteString(w, string(body))
+			w.Write(body)
 			return
 		}
 		time.Sleep(2 * time.Second)

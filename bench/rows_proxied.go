@@ -35,9 +35,9 @@ func (c cell) pairs() int {
 	case c.headline():
 		return 6
 	case c.path == large && c.connections != 32:
-		return 2
-	default:
 		return 3
+	default:
+		return 4
 	}
 }
 

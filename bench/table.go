@@ -98,7 +98,7 @@ const aboutRun = `` + "`make bench`" + ` measures the built gateway beside a bar
 - **The load** is wrk with one thread. Gateway and bare proxy get the same requests from the same script, cookies included.
 - **A cell of group 1** is several pairs of slices of a second, gateway and bare proxy in ABBA order, after both were warmed up: the gateway has then seen each session, or has had 15 seconds for it. The ratio of throughputs is the median of the pairs' ratios, with the least and the greatest in brackets; that of the 99th percentiles is the ratio of their medians. A ratio is compared with its limit at two digits, as it is printed.
 - **Sessions** in large numbers are begun by the gateway's own code (` + "`bench/sessions.go`" + `), since signing in so often would hash for an hour. All else goes through what anybody can reach: the configuration, HTTP, ` + "`/metrics`" + `, ` + "`/proc`" + ` and Redis's ` + "`INFO`" + `.
-- **Store commands** are all that ` + "`INFO commandstats`" + ` counts, so those from inside scripts too, without the benchmark's own.
+- **Store commands** are those that gateways send, by ` + "`INFO commandstats`" + ` and without the benchmark's own. What a script does inside Redis is counted there too, and named beside it: the one that notes when sessions were used last gets and sets the record of each.
 
 ## What the numbers can bear
 

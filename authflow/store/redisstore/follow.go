@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,11 +45,18 @@ func (s *Store) announcing(key string) string {
 
 // Follow implements [store.Announcer].
 func (s *Store) Follow(ctx context.Context, f store.Follower) {
+	level := slog.LevelWarn
 	for ctx.Err() == nil {
-		if err := s.follow(ctx, f); err != nil && ctx.Err() == nil {
-			s.log.Debug("redis: the announcements of changes are not heard; until they are, nothing is remembered", "cause", err)
-		}
+		began := time.Now()
+		err := s.follow(ctx, f)
 		f.Missed()
+		if time.Since(began) > 3*silenceMost {
+			level = slog.LevelWarn // it was heard for a while
+		}
+		if ctx.Err() == nil {
+			s.log.Log(ctx, level, "redis: the announcements of changes are not heard: until they are, each request reads its session", "cause", err)
+			level = slog.LevelDebug // one line for one trouble
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(followAgain):
