@@ -64,6 +64,7 @@ func (g *Gateway) Explain(r *http.Request, id *session.Identity) Explanation {
 	}
 	out := r.Clone(r.Context())
 	p.rewrite(&httputil.ProxyRequest{In: r, Out: out})
+	p.lines.moveTo(out.Header)
 	e.URL, e.Header = out.URL, out.Header
 	e.Header.Set("Host", out.Host)
 	if e.Header[headerAssertion] != nil {
