@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -170,35 +169,15 @@ func (b *bench) herd(s *storeSite) ([]row, error) {
 
 // junk sends cookies that nobody has signed.
 func (b *bench) junk(s *storeSite) ([]row, error) {
-	const requests, workers = 10_000, 16
+	const requests = 10_000
 	c := newClient(s.one.address)
 	defer c.close()
 	time.Sleep(3 * time.Second) // until the last uses of the rows before are written
-	next, errs := make(chan int), make(chan error, workers)
 	during, err := s.asked(func() error {
-		var all sync.WaitGroup
-		for range workers {
-			all.Go(func() {
-				var err error
-				for i := range next {
-					if err == nil {
-						_, _, err = c.want(http.StatusUnauthorized, http.MethodGet, small, forge(s.cookies[i], i))
-					}
-				}
-				errs <- err
-			})
-		}
-		for i := range requests {
-			next <- i
-		}
-		close(next)
-		all.Wait()
-		for range workers {
-			if err := <-errs; err != nil {
-				return err
-			}
-		}
-		return nil
+		return many(requests, func(i int) error {
+			_, _, err := c.want(http.StatusUnauthorized, http.MethodGet, small, forge(s.cookies[i], i))
+			return err
+		})
 	})
 	if err != nil {
 		return nil, err
