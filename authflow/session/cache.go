@@ -77,6 +77,9 @@ type flight struct {
 	current bool // nothing was heard of it while it was read
 }
 
+// landed is closed.
+var landed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
 // NewCache makes a cache. alone says that only this process changes the store; otherwise the cache remembers nothing
 // until it is told, as a [store.Follower], that it hears of changes. now gives times with a monotonic reading.
 func NewCache(alone bool, now func() time.Time) *Cache {
@@ -110,13 +113,18 @@ func (c *Cache) find(d Digest, now time.Time) *known {
 	return s.known[d]
 }
 
-// begin says that a session is about to be read. Where somebody reads it already, their flight is returned, and false.
-func (c *Cache) begin(d Digest) (f *flight, mine bool) {
+// begin says that a session is about to be read, since what the caller has found of it opens nothing; nil: there was
+// nothing. Where somebody reads it already, their flight is returned, and false. So is one that is over where it has been
+// remembered since the caller looked.
+func (c *Cache) begin(d Digest, found *known) (f *flight, mine bool) {
 	s := c.shard(d)
 	s.Lock()
 	defer s.Unlock()
 	if f, under := s.reading[d]; under {
 		return f, false
+	}
+	if e := s.known[d]; e != nil && e != found {
+		return &flight{done: landed, session: &e.session, current: true}, false
 	}
 	f = &flight{done: make(chan struct{})}
 	s.reading[d] = f

@@ -110,6 +110,28 @@ func TestAHerdOnASessionThatIsNotRememberedCostsOneRead(t *testing.T) {
 	}
 }
 
+func TestWhoeverLooksJustBeforeTheReadOfAnotherEndsAndAsksJustAfterReadsNothing(t *testing.T) {
+	k, c, kv := rememberingKeeper(t, true)
+	token, _ := begin(t, k, nil)
+	by := token.Opener()
+	found := k.Cache.find(by.Digest, c.Now())
+	kv.reads.Store(0)
+	opens(t, k, kv, token)
+	if _, err := k.read(t.Context(), by.Digest, found, c.Now(), true); err != nil {
+		t.Error(err)
+	}
+	if n := kv.reads.Load(); n != 1 {
+		t.Errorf("%d reads, want 1", n)
+	}
+	remembered := k.Cache.find(by.Digest, c.Now())
+	if _, err := k.read(t.Context(), by.Digest, remembered, c.Now(), true); err != nil {
+		t.Error(err)
+	}
+	if n := kv.reads.Load(); n != 2 {
+		t.Errorf("%d reads after what is remembered was found to open nothing, want 2", n)
+	}
+}
+
 func TestWhoeverWaitsForTheReadOfAnotherGoesWhenTheirClientDoes(t *testing.T) {
 	k, _, kv := rememberingKeeper(t, true)
 	token, _ := begin(t, k, nil)
@@ -360,7 +382,7 @@ func TestTheCacheIsBoundedAndForgetsWhatWasNotUsedLately(t *testing.T) {
 	const over = rememberedMost + rememberedMost/4
 	for i := range over {
 		d := sha256.Sum256([]byte(fmt.Sprint(i)))
-		f, _ := cache.begin(d)
+		f, _ := cache.begin(d, nil)
 		f.session = &Session{Key: Digest(d).String(), SeenAt: int64(i), EndsAt: 1 << 40, IdleFor: 1 << 40}
 		cache.end(d, f)
 	}
@@ -428,7 +450,7 @@ func BenchmarkLookupOfARememberedSession(b *testing.B) {
 	for i := range 100_000 {
 		by := NewToken().Opener()
 		openers = append(openers, by)
-		f, _ := c.begin(by.Digest)
+		f, _ := c.begin(by.Digest, nil)
 		f.session = &Session{Key: by.Digest.String(), SeenAt: time.Now().Unix(), EndsAt: 1 << 40, IdleFor: 1 << 30, Subject: fmt.Sprint(i)}
 		c.end(by.Digest, f)
 	}

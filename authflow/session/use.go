@@ -29,7 +29,7 @@ func (k *Keeper) Lookup(ctx context.Context, by Opener) (*Session, error) {
 	now := k.Now()
 	e := k.Cache.find(by.Digest, now)
 	if e == nil || e.over(now.Unix()) {
-		return k.read(ctx, by.Digest, now, true) // another replica may have seen it used since
+		return k.read(ctx, by.Digest, e, now, true) // another replica may have seen it used since
 	}
 	k.use(e, now.Unix())
 	return &e.session, nil
@@ -40,18 +40,19 @@ func (k *Keeper) Peek(ctx context.Context, key string) (*Session, error) {
 	now, d := k.Now(), digestOf(key)
 	e := k.Cache.find(d, now)
 	if e == nil || e.over(now.Unix()) {
-		return k.read(ctx, d, now, false)
+		return k.read(ctx, d, e, now, false)
 	}
 	return &e.session, nil
 }
 
-// read reads a session, once for everybody who asks meanwhile where that is as good as a read of one's own.
-func (k *Keeper) read(ctx context.Context, d Digest, now time.Time, use bool) (*Session, error) {
+// read reads a session of which found opens nothing, once for everybody who asks meanwhile where that is as good as a
+// read of one's own.
+func (k *Keeper) read(ctx context.Context, d Digest, found *known, now time.Time, use bool) (*Session, error) {
 	c, key := k.Cache, d.String()
 	if c == nil || !c.believed(now) {
 		return k.readAlone(ctx, key, use)
 	}
-	f, mine := c.begin(d)
+	f, mine := c.begin(d, found)
 	if mine {
 		k.readFor(ctx, d, f)
 	}
