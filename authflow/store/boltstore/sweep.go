@@ -3,6 +3,7 @@ package boltstore
 import (
 	"bytes"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -14,10 +15,10 @@ const (
 	sweepEvery = 10 * time.Second
 	// sweepLook bounds how many expired records one look finds, each some 100 bytes of memory.
 	sweepLook = 1 << 17
-	// sweepHold is how long one transaction of a sweep aims to keep other writers waiting, its commit included. How
-	// many records that is depends on the disk, and is found out between sweepLeast, for a commit alone takes two
-	// flushes, and sweepMost.
-	sweepHold  = 5 * time.Millisecond
+	// sweepHold is how long one transaction of a sweep aims to keep other writers waiting, beside the two flushes that
+	// the disk takes for any commit. How many records that is depends on the machine, and is found out between sweepLeast
+	// and sweepMost.
+	sweepHold  = 2 * time.Millisecond
 	sweepLeast = 32
 	sweepMost  = 1024
 )
@@ -64,9 +65,10 @@ func (s *Store) sweep() error {
 	}
 }
 
-// inTurns removes the entries in transactions of about sweepHold, and rests after each for as long, so that whoever
+// inTurns removes the entries in transactions of about sweepHold and a commit, and rests after each for as long, so that whoever
 // waits to write goes first.
 func (s *Store) inTurns(entries [][]byte, remove func(*bolt.Tx, []byte) error) error {
+	quickest := time.Duration(math.MaxInt64) // what a commit takes at the least
 	for most := sweepLeast; len(entries) > 0; {
 		var began time.Time
 		var done int
@@ -86,7 +88,8 @@ func (s *Store) inTurns(entries [][]byte, remove func(*bolt.Tx, []byte) error) e
 		}
 		entries = entries[done:]
 		held := time.Since(began)
-		if held > sweepHold {
+		quickest = min(quickest, held)
+		if held-quickest > sweepHold {
 			most = max(sweepLeast, most/2)
 		} else {
 			most = min(sweepMost, most+most/4)
