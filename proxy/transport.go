@@ -11,6 +11,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -115,19 +116,42 @@ func (w wire) transport() *http.Transport {
 	return t
 }
 
-const bufferSize = 32 << 10
+// The sizes of buffers in bytes. A long body goes through a large one in a third of the calls, but many clients who are slow
+// to read hold one each.
+const (
+	bufferSize       = 32 << 10
+	largeBufferSize  = 128 << 10
+	largeBuffersMost = 64
+)
 
-// bufferPool lends the buffers through which bodies are copied.
-type bufferPool struct{ pool sync.Pool }
+// bufferPool lends the buffers through which bodies are copied: large ones as long as few are lent. The zero value is ready.
+type bufferPool struct {
+	small, large sync.Pool
+	lent         atomic.Int64 // large ones
+}
 
 func (p *bufferPool) Get() []byte {
-	if b, ok := p.pool.Get().(*[bufferSize]byte); ok {
+	if p.lent.Add(1) <= largeBuffersMost {
+		if b, ok := p.large.Get().(*[largeBufferSize]byte); ok {
+			return b[:]
+		}
+		return make([]byte, largeBufferSize)
+	}
+	p.lent.Add(-1)
+	if b, ok := p.small.Get().(*[bufferSize]byte); ok {
 		return b[:]
 	}
 	return make([]byte, bufferSize)
 }
 
-func (p *bufferPool) Put(b []byte) { p.pool.Put((*[bufferSize]byte)(b)) }
+func (p *bufferPool) Put(b []byte) {
+	if len(b) == bufferSize {
+		p.small.Put((*[bufferSize]byte)(b))
+		return
+	}
+	p.large.Put((*[largeBufferSize]byte)(b))
+	p.lent.Add(-1)
+}
 
 // tooSlow says whether an error means that time ran out, and not that something is wrong.
 func tooSlow(err error) bool {

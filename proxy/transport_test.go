@@ -260,3 +260,21 @@ func TestAWebSocketPassesToAnUpstreamThatWouldRatherSpeakHTTP2(t *testing.T) {
 		t.Errorf("echo: got %q, %v", back, err)
 	}
 }
+
+func TestLargeBuffersAreLentToAFewAtATime(t *testing.T) {
+	var p bufferPool
+	var lent [][]byte
+	for range largeBuffersMost {
+		lent = append(lent, p.Get())
+		if n := len(lent[len(lent)-1]); n != largeBufferSize {
+			t.Fatalf("buffer %d has %d bytes, want %d", len(lent), n, largeBufferSize)
+		}
+	}
+	if n := len(p.Get()); n != bufferSize {
+		t.Errorf("with %d large ones lent, the next has %d bytes, want %d", len(lent), n, bufferSize)
+	}
+	p.Put(lent[0])
+	if n := len(p.Get()); n != largeBufferSize {
+		t.Errorf("after one was given back, the next has %d bytes, want %d", n, largeBufferSize)
+	}
+}
