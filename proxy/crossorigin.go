@@ -34,7 +34,7 @@ func needsConsent(r *http.Request, from *origin) bool {
 // question goes out with the identity, which the request has, and without cookies, as every preflight.
 func (g *Gateway) consents(p *passage) bool {
 	var over vigil
-	over.keep(p.in.Context(), p, 0)
+	over.keep(p.in.Context(), p, 0, false)
 	defer over.end()
 	// Without what net/http knows of the client's connection: an answer that is not read to its end is no failure here.
 	asking, end := context.WithCancel(context.Background())

@@ -18,7 +18,7 @@
 //	trailer      the trailers of a request that mean no harm
 //	transport    the connections to upstreams: TCP, TLS, HTTP/2, Unix sockets
 //	exchange     plain HTTP/1.1 without a body, in the goroutine that asks; plainconn and idleconns are its connections
-//	vigil        a request under way comes to an end with its session, and when nothing passes over it any more
+//	vigil        a request under way comes to an end with its session, and when nothing passes over it any more; vigils has their turns
 //	home         addresses and cookies of the app become the browser's, and the other way round
 //	signout      the app's own sign-out ends the gateway's session too
 //	guard        a script that keeps the session goes into pages, where the upstream is to have it

@@ -41,22 +41,26 @@ func (x *exchange) CloseIdleConnections() {
 // closed while it is read.
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !exchangeable(req) {
-		return x.rest.RoundTrip(req)
+		return x.rest.RoundTrip(endedByVigil(req))
 	}
 	if err := checkHead(req); err != nil {
 		return nil, err
 	}
 	ctx := req.Context()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+	if end := endOf(ctx); end != nil {
+		return nil, end
 	}
-	if c := x.idle.take(req.URL.Host); c != nil {
+	for c := x.idle.take(req.URL.Host); c != nil; c = x.idle.take(req.URL.Host) {
 		res, err := x.over(c, req)
-		if err == nil || c.heard || ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		if errors.Is(err, errSpoilt) && endOf(ctx) == nil {
+			continue
+		}
+		if err == nil || c.heard || endOf(ctx) != nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			return res, err
 		}
 		// The upstream closed the connection just as the request came. A new one cannot be an idle one that was
 		// closed, so there is nothing to be tried a third time.
+		break
 	}
 	c, err := x.connect(ctx, req.URL)
 	if err != nil {
@@ -68,12 +72,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 // exchangeable says whether a request is one that an exchange takes: without a body, with no wish for anything but an
 // answer, and of a method that can be sent again without harm, since a kept connection may turn out to be closed.
 func exchangeable(r *http.Request) bool {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-	default:
-		return false
-	}
-	if r.ContentLength != 0 || r.Body != nil && r.Body != http.NoBody || len(r.Trailer) > 0 || r.Close {
+	if !bodiless(r) || len(r.Trailer) > 0 || r.Close {
 		return false
 	}
 	for _, name := range [...]string{"Connection", "Upgrade", "Expect"} {
@@ -83,6 +82,16 @@ func exchangeable(r *http.Request) bool {
 	}
 	u := r.URL
 	return u != nil && r.Header != nil && u.Scheme == "http" && u.Opaque == "" && u.Host != "" && isPlainHost(u.Host) && isPlainHost(r.Host)
+}
+
+// bodiless says whether a request has a method that can be sent again, and no body.
+func bodiless(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return r.ContentLength == 0 && (r.Body == nil || r.Body == http.NoBody)
+	default:
+		return false
+	}
 }
 
 // isPlainHost says whether a host can be looked up, and stand in a line, as it is written.
@@ -135,9 +144,16 @@ func (x *exchange) connect(ctx context.Context, u *url.URL) (*plainConn, error) 
 	if port == "" {
 		port = "80"
 	}
+	if v := shortVigil(ctx); v != nil {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		defer cancel(nil)
+		v.guard(func() { cancel(v.cause) })
+		defer v.release()
+	}
 	conn, err := x.dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
 	if err != nil {
-		return nil, orCause(ctx, err)
+		return nil, orEnd(ctx, err)
 	}
 	return newPlainConn(conn, u.Host)
 }
@@ -145,19 +161,53 @@ func (x *exchange) connect(ctx context.Context, u *url.URL) (*plainConn, error) 
 // over sends a request over a connection, which is in nobody else's hands, and is kept or closed when the answer ends.
 func (x *exchange) over(c *plainConn, req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
-	stop := context.AfterFunc(ctx, c.abort)
+	end := watchEnd(ctx, c.abort)
 	res, err := c.roundTrip(req, linesFor(req), x.firstByte)
 	if err != nil {
-		stop()
+		end.stop()
 		c.Close()
-		return nil, orCause(ctx, fmt.Errorf("no answer from %s: %w", c.host, err))
+		return nil, orEnd(ctx, fmt.Errorf("no answer from %s: %w", c.host, err))
 	}
 	if res.Body == http.NoBody {
-		x.release(c, stop)
+		x.release(c, end)
 		return res, nil
 	}
-	res.Body = &answerBody{of: res.Body, exchange: x, conn: c, ctx: ctx, stop: stop}
+	res.Body = &answerBody{of: res.Body, exchange: x, conn: c, ctx: ctx, ending: end}
 	return res, nil
+}
+
+// endWatch watches for the end of a request, by its vigil where the context does not tell, and else by the context.
+type endWatch struct {
+	vigil  *vigil
+	unless func() bool // context.AfterFunc's; nil where there is the vigil
+}
+
+// watchEnd has abort called when a request ends.
+func watchEnd(ctx context.Context, abort func()) endWatch {
+	if v := shortVigil(ctx); v != nil {
+		v.guard(abort)
+		return endWatch{vigil: v}
+	}
+	return endWatch{unless: context.AfterFunc(ctx, abort)}
+}
+
+// stop ends the watch. false: the request has ended, and abort is being called, now or at any time from now.
+func (e endWatch) stop() bool {
+	if e.vigil != nil {
+		return e.vigil.release()
+	}
+	return e.unless()
+}
+
+// endedByVigil gives a request on the short way a context that ends with its vigil, for whoever has nothing else to go by.
+func endedByVigil(req *http.Request) *http.Request {
+	v := shortVigil(req.Context())
+	if v == nil {
+		return req
+	}
+	ctx, cancel := context.WithCancelCause(req.Context()) // ends with the client's request at the latest
+	v.guard(func() { cancel(v.cause) })
+	return req.WithContext(ctx)
 }
 
 // linesFor are what the gateway itself says to the upstream with a request, beside its headers.
@@ -169,17 +219,16 @@ func linesFor(r *http.Request) []headerLine {
 }
 
 // release keeps a connection whose answer was read to its end, where nothing speaks against it, and closes it otherwise.
-func (x *exchange) release(c *plainConn, stop func() bool) {
-	// Where stop comes too late the connection is being closed, now or at any time from now.
-	if !stop() || !c.reusable() || !x.idle.put(c) {
+func (x *exchange) release(c *plainConn, end endWatch) {
+	if !end.stop() || !c.reusable() || !x.idle.put(c) {
 		c.Close()
 	}
 }
 
-// orCause gives the reason for which a context has ended, and err where it has not.
-func orCause(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+// orEnd gives the reason for which a request has ended, and err where it has not.
+func orEnd(ctx context.Context, err error) error {
+	if end := endOf(ctx); end != nil {
+		return end
 	}
 	return err
 }
@@ -191,7 +240,7 @@ type answerBody struct {
 	exchange *exchange
 	conn     *plainConn
 	ctx      context.Context
-	stop     func() bool
+	ending   endWatch
 
 	mu  sync.Mutex
 	err error // with which all is over: from then on the connection is not this body's
@@ -227,13 +276,13 @@ func (b *answerBody) end(err error) error {
 		return b.err
 	}
 	if b.err = err; err == io.EOF {
-		b.exchange.release(b.conn, b.stop)
+		b.exchange.release(b.conn, b.ending)
 		return err
 	}
-	b.stop()
+	b.ending.stop()
 	b.conn.Close()
 	if err != errBodyClosed {
-		b.err = orCause(b.ctx, err)
+		b.err = orEnd(b.ctx, err)
 	}
 	return b.err
 }

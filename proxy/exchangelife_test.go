@@ -202,7 +202,41 @@ func TestABodyThatWasReadHasNoMoreToDoWithTheConnection(t *testing.T) {
 	}
 }
 
-func TestTheEndOfARequestsContextEndsTheExchangeWhereverItIs(t *testing.T) {
+// endedWay is a way to send a request, and to end it.
+type endedWay struct {
+	name string
+	http.RoundTripper
+	ended func(testing.TB) (ctx context.Context, end func(why error))
+	close bool // the request is not one for an exchange
+}
+
+// waysToEnd are both ways with a context that ends, and the exchange with a vigil that ends what is on the short way, where
+// the context does not.
+func waysToEnd(t *testing.T) (all []endedWay) {
+	byContext := func(t testing.TB) (context.Context, func(error)) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		t.Cleanup(func() { cancel(nil) })
+		return ctx, cancel
+	}
+	byVigil := func(t testing.TB) (context.Context, func(error)) {
+		p := &passage{gateway: &Gateway{}}
+		p.vigil.keep(t.Context(), p, 0, true)
+		t.Cleanup(p.vigil.end)
+		return &p.vigil, func(why error) {
+			p.vigil.mu.Lock()
+			defer p.vigil.mu.Unlock()
+			p.vigil.interrupt(why)
+		}
+	}
+	for _, way := range bothWays(t, wire{}) {
+		all = append(all, endedWay{way.name + ", context", way.connections, byContext, false})
+	}
+	x := newExchange(wire{}.transport())
+	t.Cleanup(x.CloseIdleConnections)
+	return append(all, endedWay{"exchange, vigil", x, byVigil, false}, endedWay{"what the exchange leaves, vigil", x, byVigil, true})
+}
+
+func TestTheEndOfARequestEndsTheExchangeWhereverItIs(t *testing.T) {
 	why := errors.New("the session was revoked")
 	for _, c := range []struct {
 		name   string
@@ -217,15 +251,14 @@ func TestTheEndOfARequestsContextEndsTheExchangeWhereverItIs(t *testing.T) {
 		{"in chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nfi\r\n", false},
 		{"in a body without a length", "HTTP/1.1 200 OK\r\n\r\nfi", false},
 	} {
-		for _, way := range bothWays(t, wire{}) {
+		for _, way := range waysToEnd(t) {
 			t.Run(c.name+", "+way.name, func(t *testing.T) {
 				listener, err := net.Listen("tcp", "127.0.0.1:0")
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer listener.Close()
-				ctx, cancel := context.WithCancelCause(t.Context())
-				defer cancel(nil)
+				ctx, end := way.ended(t)
 				var upstream sync.WaitGroup
 				defer upstream.Wait()
 				upstream.Go(func() {
@@ -240,13 +273,14 @@ func TestTheEndOfARequestsContextEndsTheExchangeWhereverItIs(t *testing.T) {
 						readRequest(bufio.NewReader(conn))
 						io.WriteString(conn, c.writes)
 					}
-					cancel(why)
+					end(why)
 					conn.SetDeadline(time.Now().Add(patience))
 					if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 						t.Error("the connection stays open")
 					}
 				})
 				r := toFirst(t, "http://"+listener.Addr().String()).WithContext(ctx)
+				r.Close = way.close
 				if c.huge {
 					r.Header["X-A"] = []string{strings.Repeat("a", 64<<20)}
 				}
@@ -263,18 +297,23 @@ func TestTheEndOfARequestsContextEndsTheExchangeWhereverItIs(t *testing.T) {
 	}
 }
 
-func TestTheEndOfARequestsContextEndsTheDialling(t *testing.T) {
+func TestTheEndOfARequestEndsTheDialling(t *testing.T) {
 	why := errors.New("the session was revoked")
-	x := newExchange(wire{}.transport())
-	ctx, cancel := context.WithCancelCause(t.Context())
-	x.dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		cancel(why)
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
-	for _, when := range []string{"while it dials", "before"} {
-		if _, err := x.RoundTrip(toFirst(t, "http://127.0.0.1:1").WithContext(ctx)); err != why {
-			t.Errorf("%s: got %v, want %v", when, err, why)
+	for _, way := range waysToEnd(t) {
+		x, ok := way.RoundTripper.(*exchange)
+		if !ok || way.close {
+			continue
+		}
+		ctx, end := way.ended(t)
+		x.dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			end(why)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		for _, when := range []string{"while it dials", "before"} {
+			if _, err := x.RoundTrip(toFirst(t, "http://127.0.0.1:1").WithContext(ctx)); err != why {
+				t.Errorf("%s, %s: got %v, want %v", way.name, when, err, why)
+			}
 		}
 	}
 }

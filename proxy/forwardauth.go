@@ -136,7 +136,7 @@ func (g *Gateway) saidOrigin(r *http.Request, peer netip.Addr, said inquiry) (or
 	if from.host, ok = parseAuthority(said.host); !ok {
 		return from, fmt.Errorf("the original host is %.64q, which is none", said.host)
 	}
-	clients := list(r.Header["X-Forwarded-For"])
+	clients := elements(r.Header["X-Forwarded-For"])
 	if len(clients) == 0 {
 		from.client = netip.Addr{}
 		return from, nil

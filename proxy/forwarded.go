@@ -152,14 +152,14 @@ func parseHop(s string) (netip.Addr, bool) {
 
 // xForwardedHops reads X-Forwarded-For, -Proto, -Host and -Port; nil: there are none.
 func xForwardedHops(h http.Header) *hops {
-	said := hops{clients: list(h["X-Forwarded-For"]), proto: lastOf(h["X-Forwarded-Proto"]), host: lastOf(h["X-Forwarded-Host"]), port: lastOf(h["X-Forwarded-Port"])}
+	said := hops{clients: elements(h["X-Forwarded-For"]), proto: lastOf(h["X-Forwarded-Proto"]), host: lastOf(h["X-Forwarded-Host"]), port: lastOf(h["X-Forwarded-Port"])}
 	if said.clients == nil && said.proto == "" && said.host == "" && said.port == "" {
 		return nil
 	}
 	return &said
 }
 
-func list(lines []string) (all []string) {
+func elements(lines []string) (all []string) {
 	for _, line := range lines {
 		for part := range strings.SplitSeq(line, ",") {
 			all = append(all, strings.TrimSpace(part))
@@ -169,7 +169,7 @@ func list(lines []string) (all []string) {
 }
 
 func lastOf(lines []string) string {
-	if all := list(lines); len(all) > 0 {
+	if all := elements(lines); len(all) > 0 {
 		return all[len(all)-1]
 	}
 	return ""

@@ -92,6 +92,7 @@ type Gateway struct {
 
 	transports map[wire]connections
 	buffers    bufferPool
+	vigils     vigils
 }
 
 // New makes a Gateway, or says in one line which upstream or option is wrong and why.
@@ -131,6 +132,8 @@ func (g *Gateway) connect() {
 			if g.transports[rt.wire] == nil {
 				g.transports[rt.wire] = rt.wire.connections()
 			}
+			_, exchanging := g.transports[rt.wire].(*exchange)
+			rt.short = exchanging && rt.target.Scheme == "http" && rt.signIn == nil
 			rt.forward = newForward(g.transports[rt.wire], rt.forwarding.FlushInterval, &g.buffers, errorLog)
 		}
 	}

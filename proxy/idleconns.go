@@ -18,18 +18,9 @@ type idleConns struct {
 	closing bool                    // what is given back is closed, until something is taken again
 }
 
-// take gives the connection to a host that was used last, and that is fit for a request; nil: there is none.
+// take gives the connection to a host that was used last; nil: there is none. Whether it is fit for a request is seen when
+// one is sent.
 func (p *idleConns) take(host string) *plainConn {
-	for {
-		c := p.pop(host)
-		if c == nil || c.quiet() {
-			return c
-		}
-		c.Close()
-	}
-}
-
-func (p *idleConns) pop(host string) *plainConn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closing = false

@@ -22,6 +22,7 @@ const (
 
 var (
 	errHeadTooLong = fmt.Errorf("the head of the answer is longer than %d bytes", maxResponseHeader)
+	errSpoilt      = errors.New("something has come while the connection was idle")
 	errSwitched    = errors.New("the upstream switches protocols, and nobody has asked it to")
 )
 
@@ -31,19 +32,23 @@ type plainConn struct {
 	host string // of the URLs that it is for
 
 	reader *bufio.Reader
-	writer *bufio.Writer
 	left   int64 // bytes that may still be read
 
+	used  bool // an answer has come over it before
 	heard bool // something of the answer has come
 	ended bool // the upstream has closed its side
 	keep  bool // the answer says nothing against another request
 
 	idleSince time.Time
-	abort     func() // closes it, from any goroutine
+	deadline  time.Time // what reading was last given; zero: none
+	abort     func()    // closes it, from any goroutine
 
 	raw  syscall.RawConn
-	look func(fd uintptr) bool // what raw calls
+	look func(fd uintptr) bool // what raw calls to look whether something has come
 	seen error                 // what look saw
+	ask  func(fd uintptr) bool // what raw calls to send a request and wait for its answer
+	head []byte                // of the request
+	sent int                   // bytes of head that are out; negative: there is nothing to send, or not yet
 }
 
 func newPlainConn(conn net.Conn, host string) (*plainConn, error) {
@@ -58,12 +63,13 @@ func newPlainConn(conn net.Conn, host string) (*plainConn, error) {
 		return nil, err
 	}
 	c := &plainConn{Conn: conn, host: host, raw: raw, abort: func() { conn.Close() }}
-	c.reader, c.writer = bufio.NewReaderSize(c, connBufferSize), bufio.NewWriterSize(conn, connBufferSize)
+	c.reader = bufio.NewReaderSize(c, connBufferSize)
 	c.look = func(fd uintptr) bool {
 		var one [1]byte
 		_, c.seen = syscall.Read(int(fd), one[:]) // the descriptors of package net do not block
 		return true
 	}
+	c.ask = c.sendAndWait
 	return c, nil
 }
 
@@ -89,48 +95,97 @@ func (c *plainConn) reusable() bool {
 	return c.keep && !c.ended && c.reader.Buffered() == 0
 }
 
-// roundTrip writes a request, with further header lines, and reads the head of the answer. within bounds both together; 0: no limit.
-func (c *plainConn) roundTrip(req *http.Request, lines []headerLine, within time.Duration) (*http.Response, error) {
-	c.heard, c.left = false, maxResponseHeader
-	if within > 0 {
-		c.SetReadDeadline(time.Now().Add(within)) // the answer's alone, as http.Transport has it
+// sendAndWait is called once, and then each time that something may have come, until it returns true. The wait begins
+// before the request is out, so that its answer cannot be missed, and needs no read that finds nothing.
+func (c *plainConn) sendAndWait(fd uintptr) bool {
+	if c.sent >= 0 {
+		return true
 	}
-	unsent := c.writeHead(req, lines)
-	// An upstream may refuse a request before it has read all of it, and hang up: the refusal is there to be read.
-	if _, err := c.reader.Peek(1); unsent != nil && err != nil {
-		return nil, unsent
-	} else if err != nil {
+	if c.used {
+		if c.look(fd); c.seen != syscall.EAGAIN {
+			return true
+		}
+	}
+	c.sent = 0
+	if n, err := syscall.Write(int(fd), c.head); err == nil {
+		c.sent = n
+	}
+	return c.sent < len(c.head)
+}
+
+// send writes the head of a request, and waits until something of the answer is there, or the end. It gives errSpoilt
+// where an idle connection was not quiet, and has sent nothing then. unsent is why not all could be written.
+func (c *plainConn) send() (unsent, err error) {
+	c.sent = -1
+	if err := c.raw.Read(c.ask); err != nil {
 		return nil, err
 	}
-	c.heard = true
+	if c.sent < 0 {
+		return nil, errSpoilt
+	}
+	if c.sent < len(c.head) {
+		_, unsent = c.Conn.Write(c.head[c.sent:])
+	}
+	// An upstream may refuse a request before it has read all of it, and hang up: the refusal is there to be read.
+	if _, err := c.reader.Peek(1); err != nil {
+		return unsent, cmp.Or(unsent, err)
+	}
+	return unsent, nil
+}
+
+// deadlineSlack is how much later than asked for the wait for an answer may end. With it a busy connection gets a new
+// deadline once a second, and not with each request.
+const deadlineSlack = time.Second
+
+// readWithin bounds the wait for an answer; 0: no limit.
+func (c *plainConn) readWithin(d time.Duration) {
+	now := time.Now()
+	if d > 0 && c.deadline.Sub(now) < d {
+		c.deadline = now.Add(d + min(d/8, deadlineSlack))
+		c.SetReadDeadline(c.deadline)
+	}
+}
+
+// roundTrip writes a request, with further header lines, and reads the head of the answer. within bounds both together; 0: no
+// limit. It gives errSpoilt where nothing was sent, since the connection is of no more use.
+func (c *plainConn) roundTrip(req *http.Request, lines []headerLine, within time.Duration) (*http.Response, error) {
+	c.heard, c.left = false, maxResponseHeader
+	c.readWithin(within) // the answer's alone, as http.Transport has it
+	c.head = appendHead(c.head[:0], req, lines)
+	unsent, err := c.send()
+	if cap(c.head) > connBufferSize {
+		c.head = nil // a rare one: an idle connection is not to hold it
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.heard, c.used = true, true
 	res, err := c.readHead(req)
 	if err != nil {
 		return nil, err
 	}
 	if within > 0 && (res.ContentLength < 0 || res.ContentLength > int64(c.reader.Buffered())) {
-		c.SetReadDeadline(time.Time{}) // where all is here already, the next request sets another
+		c.deadline = time.Time{} // where all is here already, the next request goes by what is set
+		c.SetReadDeadline(c.deadline)
 	}
 	c.left = math.MaxInt64
 	c.keep = unsent == nil && !res.Close && res.StatusCode > lastInterim
 	return res, nil
 }
 
-// writeHead writes a request that checkHead has let through (RFC 9112 section 3). What net/http's own writer would sort and
-// look at once more, for each request, is written as it stands.
-func (c *plainConn) writeHead(r *http.Request, lines []headerLine) error {
-	w := c.writer
-	w.Reset(c.Conn) // a write that failed once would fail for ever
-	w.WriteString(r.Method)
-	w.WriteByte(' ')
-	w.WriteString(cmp.Or(r.URL.EscapedPath(), "/"))
+// appendHead appends the head of a request that checkHead has let through (RFC 9112 section 3). What net/http's own writer
+// would sort and look at once more, for each request, is written as it stands.
+func appendHead(b []byte, r *http.Request, lines []headerLine) []byte {
+	b = append(b, r.Method...)
+	b = append(b, ' ')
+	b = append(b, cmp.Or(r.URL.EscapedPath(), "/")...)
 	if r.URL.ForceQuery || r.URL.RawQuery != "" {
-		w.WriteByte('?')
-		w.WriteString(r.URL.RawQuery)
+		b = append(append(b, '?'), r.URL.RawQuery...)
 	}
-	w.WriteString(" HTTP/1.1\r\n")
-	writeHeader(w, "Host", cmp.Or(r.Host, r.URL.Host))
+	b = append(b, " HTTP/1.1\r\n"...)
+	b = appendHeader(b, "Host", cmp.Or(r.Host, r.URL.Host))
 	if _, given := r.Header["User-Agent"]; !given {
-		writeHeader(w, "User-Agent", "Go-http-client/1.1") // http.Transport's
+		b = appendHeader(b, "User-Agent", "Go-http-client/1.1") // http.Transport's
 	}
 	for name, values := range r.Header {
 		switch name {
@@ -142,21 +197,18 @@ func (c *plainConn) writeHead(r *http.Request, lines []headerLine) error {
 			}
 		}
 		for _, v := range values {
-			writeHeader(w, name, textproto.TrimString(v))
+			b = appendHeader(b, name, textproto.TrimString(v))
 		}
 	}
 	for _, line := range lines {
-		writeHeader(w, line.name, line.value)
+		b = appendHeader(b, line.name, line.value)
 	}
-	w.WriteString("\r\n")
-	return w.Flush()
+	return append(b, "\r\n"...)
 }
 
-func writeHeader(w *bufio.Writer, name, value string) {
-	w.WriteString(name)
-	w.WriteString(": ")
-	w.WriteString(value)
-	w.WriteString("\r\n")
+func appendHeader(b []byte, name, value string) []byte {
+	b = append(append(b, name...), ": "...)
+	return append(append(b, value...), "\r\n"...)
 }
 
 // readHead reads the head of the answer, and before it those of any number of interim answers, which only the time

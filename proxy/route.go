@@ -83,6 +83,7 @@ type route struct {
 	wire           wire
 	forwarding     Forwarding
 	forward        *httputil.ReverseProxy // nil where target is
+	short          bool                   // requests without a body go by an exchange, and nobody is signed in to the app for them
 	rules          []rule
 	fallback       demand // where no rule applies
 	byPath         bool   // a decision or a boundary hangs on the path

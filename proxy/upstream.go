@@ -20,7 +20,7 @@ func newForward(t http.RoundTripper, flushInterval time.Duration, buffers *buffe
 	return &httputil.ReverseProxy{
 		Rewrite:        func(pr *httputil.ProxyRequest) { passageOf(pr.In).rewrite(pr) },
 		ModifyResponse: func(res *http.Response) error { return passageOf(res.Request).takeHome(res) },
-		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { passageOf(r).fail(r.Context(), err) },
+		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { passageOf(r).fail(endOf(r.Context()), err) },
 		Transport:      newAppTransport(t),
 		FlushInterval:  flushInterval,
 		BufferPool:     buffers,
@@ -68,7 +68,7 @@ func (p *passage) serve(ctx context.Context) {
 		p.body = &bodyWatch{ReadCloser: p.in.Body}
 		p.in.Body = p.body
 	}
-	p.vigil.keep(ctx, p, rt.forwarding.Idle)
+	p.vigil.keep(ctx, p, rt.forwarding.Idle, ctx == p.in.Context() && rt.short && bodiless(p.in) && !wantsUpgrade(p.in.Header))
 	defer p.vigil.end()
 	in := p.in.WithContext(&p.vigil)
 	in.Body = p.vigil.body(in.Body)
@@ -192,18 +192,18 @@ func (rt *route) outgoing(u *url.URL, judged requestPath, in *url.URL) {
 }
 
 // fail ends a request that no upstream has answered: nothing for a client that has gone, the sign-in for one whose
-// session has ended meanwhile, 504 for an upstream that is too slow, and 502 for all else. The cause, which may
-// hold addresses, goes to the log alone.
-func (p *passage) fail(ctx context.Context, err error) {
+// session has ended meanwhile, 504 for an upstream that is too slow, and 502 for all else. end is why the gateway itself
+// has ended the request; nil: it has not. The cause, which may hold addresses, goes to the log alone.
+func (p *passage) fail(end, err error) {
 	g := p.gateway
-	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, errSilence):
-		err = cause
+	switch {
+	case errors.Is(end, errSilence):
+		err = end
 	case p.in.Context().Err() != nil:
 		g.options.Log.Debug("the client has gone", "upstream", p.verdict.route.name, "cause", err)
 		panic(http.ErrAbortHandler) // returning would make net/http answer 200
-	case ctx.Err() != nil:
-		p.cutShort(cause)
+	case end != nil:
+		p.cutShort(end)
 		return
 	}
 	if errors.Is(err, errAsk) {

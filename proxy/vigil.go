@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"io"
@@ -28,26 +29,32 @@ func (silenceError) Is(target error) bool { return target == os.ErrDeadlineExcee
 func (silenceError) Timeout() bool        { return true }
 func (silenceError) Temporary() bool      { return false }
 
-// vigil is kept over one request while it is under way. It ends the request's context when the session does, when the
-// person may not have what is asked for any more, when that cannot be found out twice in a row, and when neither of the
-// bodies has moved for a while. So a WebSocket or an event stream does not outlive a sign-out, nor a lost group. A look
-// does not count as a use: an open connection keeps nobody signed in. What is over before the first look costs none.
+// vigil is kept over one request while it is under way. It ends the request when the session ends, when the person may
+// not have what is asked for any more, when that cannot be found out twice in a row, and when neither of the bodies has
+// moved for a while. So a WebSocket or an event stream does not outlive a sign-out, nor a lost group. A look does not
+// count as a use: an open connection keeps nobody signed in. What is over before the first look costs none.
 //
-// It is the request's context itself, and its timer the only one, since each request has one of it.
+// It is the request's context itself, which ends with the vigil, but for a request on the short way: there the exchange
+// says what is to be done at the end, and the context, of which each request would need one more and a watch on the one
+// before, is only the client's. That the client has gone is seen at a look then.
 type vigil struct {
 	context.Context
 	passage *passage
-	cancel  context.CancelCauseFunc
+	cancel  context.CancelCauseFunc // nil on the short way
 	began   time.Time
-	failed  bool // the last look found nothing out; only the timer's goroutine looks
+	failed  bool // the last look found nothing out; only one look is taken at a time
 
 	silent time.Duration // the longest silence; 0: any
 	heard  atomic.Int64  // when a byte passed last, in nanoseconds since began
 
+	turn *list.Element // of the gateway's vigils, who guard this; nil: there is none to come
+	due  time.Time     // when it comes
+
 	mu       sync.Mutex // guards what follows
-	timer    *time.Timer
-	answered bool // the answer has begun: it cannot become another any more
-	over     bool // the client's connection must not be touched any more
+	answered bool       // the answer has begun: it cannot become another any more
+	over     bool       // the client's connection must not be touched any more
+	cause    error      // with which the vigil has ended the request; nil: it has not
+	abort    func()     // what that does to the exchange under way; nil: nothing
 }
 
 // Value gives the passage, and what the request's context has.
@@ -58,21 +65,17 @@ func (v *vigil) Value(key any) any {
 	return v.Context.Value(key)
 }
 
-// keep begins the vigil over a request, under ctx. silent is the longest silence; 0: any.
-func (v *vigil) keep(ctx context.Context, p *passage, silent time.Duration) {
-	v.passage, v.silent = p, silent
-	v.Context, v.cancel = context.WithCancelCause(ctx)
-	first := silent
-	if p.watched && (first == 0 || first > lookEvery) {
-		first = lookEvery
+// keep begins the vigil over a request, under ctx. silent is the longest silence; 0: any. short says that the request goes the
+// short way.
+func (v *vigil) keep(ctx context.Context, p *passage, silent time.Duration, short bool) {
+	v.passage, v.silent, v.Context = p, silent, ctx
+	if !short {
+		v.Context, v.cancel = context.WithCancelCause(ctx)
 	}
-	if first == 0 {
-		return
+	if short || p.watched || silent > 0 {
+		v.began = time.Now()
+		p.gateway.vigils.add(v, v.began)
 	}
-	v.began = time.Now()
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.timer = time.AfterFunc(first, v.look)
 }
 
 // end is for when the request is over.
@@ -80,42 +83,87 @@ func (v *vigil) end() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.over = true
-	if v.timer != nil {
-		v.timer.Stop()
+	v.passage.gateway.vigils.remove(v)
+	if v.cancel != nil {
+		v.cancel(nil)
 	}
-	v.cancel(nil)
 }
 
-// look is what the timer does.
+// look is what there is to do at each turn.
 func (v *vigil) look() {
-	next := lookEvery
-	if v.silent > 0 {
-		left := v.silent - (time.Since(v.began) - time.Duration(v.heard.Load()))
-		if left <= 0 {
-			v.cutOff()
-			return
-		}
-		next = left
+	if v.silent > 0 && time.Since(v.began)-time.Duration(v.heard.Load()) >= v.silent {
+		v.cutOff()
+		return
 	}
-	if v.passage.watched {
-		if err := v.stillAllowed(); err != nil {
-			v.cancel(err)
-			return
-		}
-		next = min(next, lookEvery)
+	err := v.Err()
+	if err == nil && v.passage.watched {
+		err = v.stillAllowed()
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.over {
-		v.timer.Reset(next)
+	if err != nil {
+		v.interrupt(err)
+	} else if !v.over {
+		v.passage.gateway.vigils.add(v, time.Now())
 	}
+}
+
+// interrupt ends the request. The caller has v.mu.
+func (v *vigil) interrupt(cause error) {
+	if v.cause != nil || v.over {
+		return
+	}
+	v.cause = cause
+	if v.cancel != nil {
+		v.cancel(cause)
+	}
+	if v.abort != nil {
+		v.abort()
+	}
+}
+
+// guard has abort called, once, when the vigil ends the request, and at once where it has.
+func (v *vigil) guard(abort func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.abort = abort; v.cause != nil {
+		abort()
+	}
+}
+
+// release is for when what guard was given is over. false: it was called.
+func (v *vigil) release() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.abort = nil
+	return v.cause == nil
+}
+
+// endOf gives the reason for which a request is to end, by its context or by the vigil over it; nil: there is none yet.
+func endOf(ctx context.Context) error {
+	if v := shortVigil(ctx); v != nil {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.cause != nil {
+			return v.cause
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// shortVigil gives the vigil over a request on the short way, by its context; nil: the request is not on it.
+func shortVigil(ctx context.Context) *vigil {
+	if p, ok := ctx.Value(passageKey{}).(*passage); ok && p.vigil.cancel == nil {
+		return &p.vigil
+	}
+	return nil
 }
 
 // stillAllowed says why the person may not have what is under way any more; nil: they may, or nobody knows yet.
 func (v *vigil) stillAllowed() error {
-	if v.Err() != nil {
-		return nil
-	}
 	p := v.passage
 	id, err := p.gateway.options.Alive(v.Context, p.id.Key)
 	known := err == nil || errors.Is(err, session.ErrNone)
@@ -137,7 +185,7 @@ func (v *vigil) cutOff() {
 	if v.over {
 		return
 	}
-	v.cancel(errSilence)
+	v.interrupt(errSilence)
 	client, past := http.NewResponseController(v.passage.w), time.Unix(1, 0)
 	client.SetReadDeadline(past)
 	if v.answered {
