@@ -159,20 +159,18 @@ func newRule(r Rule, upstreamGroups []string) (rule, error) {
 	return out, nil
 }
 
-// match says how well the rule's conditions fit. A path fits at best as well as its closest pattern.
+// match says how well the rule's conditions fit. A path fits at best as well as its closest pattern. Paths come first, since
+// most rules are for others.
 func (r *rule) match(q *question) likeness {
-	if len(r.methods) > 0 && !slices.Contains(r.methods, q.method) {
+	best := same
+	if len(r.paths) > 0 {
+		best = unlike
+		for i := range r.paths {
+			best = max(best, r.paths[i].match(&q.path))
+		}
+	}
+	if best == unlike || len(r.methods) > 0 && !slices.Contains(r.methods, q.method) || len(r.networks) > 0 && !inAny(r.networks, q.client) {
 		return unlike
-	}
-	if len(r.networks) > 0 && !inAny(r.networks, q.client) {
-		return unlike
-	}
-	if len(r.paths) == 0 {
-		return same
-	}
-	best := unlike
-	for i := range r.paths {
-		best = max(best, r.paths[i].match(&q.path))
 	}
 	return best
 }

@@ -181,10 +181,23 @@ func groupList(groups []string) string {
 
 // headerValue makes a text safe to stand in a header line: control characters become spaces. UTF-8 stays.
 func headerValue(s string) string {
+	if isPlainValue(s) {
+		return s
+	}
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
 	}, s))
+}
+
+// isPlainValue says whether a text is ASCII that is safe as it stands, as most are.
+func isPlainValue(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return s == "" || s[0] != ' ' && s[len(s)-1] != ' '
 }

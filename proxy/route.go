@@ -319,10 +319,17 @@ func isHostName(s string) bool {
 	afterDot := true
 	for i := range len(s) {
 		c := s[i]
-		if c == '.' && afterDot || c != '.' && c != '-' && c != '_' && (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+		if !isHostByte[c] || c == '.' && afterDot {
 			return false
 		}
 		afterDot = c == '.'
 	}
 	return !afterDot
 }
+
+var isHostByte = func() (allowed [256]bool) {
+	for _, c := range "abcdefghijklmnopqrstuvwxyz0123456789-_." {
+		allowed[c] = true
+	}
+	return allowed
+}()

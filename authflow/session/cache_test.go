@@ -455,6 +455,7 @@ func BenchmarkLookupOfARememberedSession(b *testing.B) {
 		c.end(by.Digest, f)
 	}
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(p *testing.PB) {
 		for i := 0; p.Next(); i++ {
 			if _, err := k.Lookup(b.Context(), openers[i%len(openers)]); err != nil {

@@ -50,11 +50,15 @@ func (s *Server) OwnBearer(r *http.Request) bool {
 // opening returns the token that a request comes with, of an access token or of the session cookie, and whether it is the
 // former. An access token of ours that is no longer good does not fall back on a cookie. The errors are those of [nobody].
 func (s *Server) opening(r *http.Request) (by session.Opener, bearer bool, err error) {
-	if token, err := s.access(cookie.Bearer(r)); !errors.Is(err, cookie.ErrInvalid) {
-		if err != nil || s.Flow.Now().Unix() >= token.ends {
+	if given := cookie.Bearer(r); given != "" {
+		token, err := s.access(given)
+		switch {
+		case errors.Is(err, cookie.ErrInvalid): // somebody else's
+		case err != nil || s.Flow.Now().Unix() >= token.ends:
 			return session.Opener{}, false, authflow.ErrSessionEnded
+		default:
+			return token.opener, true, nil
 		}
-		return token.opener, true, nil
 	}
 	by, err = s.opener(s.Jar.Read(r, cookie.Session))
 	if err != nil {
