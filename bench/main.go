@@ -33,6 +33,7 @@ var groups = []group{
 	{"4", "Millions of sessions", (*bench).storedSessions},
 	{"5", "Replicas", (*bench).replicas},
 	{"6", "Memory, start and leaks", (*bench).footprint},
+	{"7", "The small parts", (*bench).smallParts},
 }
 
 // manySessions is how many a whole run has in Redis.
@@ -82,7 +83,7 @@ var parts = map[string]func(args []string) error{
 
 func run(ctx context.Context, args []string) error {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
-	picked := set.String("rows", "1,2,3,4,5,6", "the groups of rows to measure")
+	picked := set.String("rows", "1,2,3,4,5,6,7", "the groups of rows to measure")
 	quick := set.Bool("quick", false, "half of the slices: for work on the benchmark, not for numbers")
 	sessions := set.Int("sessions", manySessions, "how many sessions group 4 has in Redis, 2000 or more")
 	binary := set.String("gateway", "", "the gateway's binary; empty: built from the working tree, stripped")
