@@ -19,6 +19,7 @@ type gatewaySpec struct {
 	cluster   bool
 	admin     bool   // /metrics on a port of its own
 	seed      string // an embedded store's file to begin with
+	inMemory  bool   // the data folder is in memory, where the system has such a place
 	trusted   string // who may ask for forward-auth
 	oneUser   bool   // a users file with the first of the people alone
 }
@@ -51,7 +52,11 @@ func upstreamEntry(name, path, url, policy string) string {
 
 // prepare writes the configuration of a gateway into a new folder.
 func (b *bench) prepare(s gatewaySpec) (*gateway, error) {
-	dir, err := os.MkdirTemp(b.dir, "gateway-")
+	where := b.dir
+	if s.inMemory {
+		where = b.memory
+	}
+	dir, err := os.MkdirTemp(where, "gateway-")
 	if err != nil {
 		return nil, err
 	}

@@ -3,8 +3,10 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -29,15 +31,15 @@ func (c cell) limit() float64 {
 	return 0.97
 }
 
-// pairs is how many pairs of slices a cell gets: the more, the more hangs on it.
+// pairs is how many pairs of slices a cell gets: the more, the nearer its limit is to what there is to be seen.
 func (c cell) pairs() int {
 	switch {
-	case c.headline():
+	case c.connections == 32:
 		return 6
-	case c.path == large && c.connections != 32:
-		return 3
-	default:
+	case c.path == large:
 		return 4
+	default:
+		return 5
 	}
 }
 
@@ -74,6 +76,7 @@ func (b *bench) proxied() ([]row, error) {
 		return nil, err
 	}
 	var rows, headlines []row
+	slower := map[int][]float64{}
 	for _, driver := range []string{"embedded", "redis"} {
 		address, cookies, err := b.seeded(driver, gatewaySpec{upstreams: upstreamEntry("app", "/", web.url, "two_factor")})
 		if err != nil {
@@ -83,10 +86,11 @@ func (b *bench) proxied() ([]row, error) {
 			for _, path := range []string{small, large} {
 				more, err := b.cells(cell{store: driver, sessions: sessions, path: path}, address, bare, cookies[sessions])
 				for _, m := range more {
-					if m.headline {
+					if m.headline() {
 						headlines = append(headlines, m.row)
 					}
 					rows = append(rows, m.row)
+					slower[m.connections] = append(slower[m.connections], m.slower)
 				}
 				if err != nil {
 					return rows, err
@@ -98,7 +102,28 @@ func (b *bench) proxied() ([]row, error) {
 	for i := range headlines {
 		headlines[i].what = "headline: " + headlines[i].what
 	}
-	return append(append(headlines, rows...), others...), err
+	return slices.Concat(headlines, rows, p99Rows(slower), others), err
+}
+
+// p99Limit is how many times the bare proxy's 99th percentile the gateway's may be.
+const p99Limit = 1.1
+
+// p99Rows judges the 99th percentiles by the number of connections, over all stores, sessions and sizes of body: that of a
+// cell alone moves by 7 % from one run to the next.
+func p99Rows(slower map[int][]float64) (rows []row) {
+	for _, connections := range slices.Sorted(maps.Keys(slower)) {
+		ratios := slower[connections]
+		logs := 0.0
+		for _, r := range ratios {
+			logs += math.Log(r)
+		}
+		mean := math.Exp(logs / float64(len(ratios)))
+		rows = append(rows, row{
+			fmt.Sprintf("99th percentile beside the bare proxy's, %s, geometric mean of %d cells", plural(connections, "connection"), len(ratios)),
+			fmt.Sprintf("%.2f (%.2f to %.2f)", mean, slices.Min(ratios), slices.Max(ratios)), fmt.Sprint(p99Limit), judge(atMost(mean, p99Limit)),
+		})
+	}
+	return rows
 }
 
 // seeded starts a gateway with many sessions in its store, and returns files of one and of all of their cookies.
@@ -128,7 +153,8 @@ func (b *bench) seeded(driver string, spec gatewaySpec) (address string, cookies
 
 type cellRow struct {
 	row
-	headline bool
+	cell
+	slower float64 // the ratio of the 99th percentiles
 }
 
 // cells measures a store, a number of sessions and a size of body over all numbers of connections.
@@ -146,7 +172,7 @@ func (b *bench) cells(c cell, ours, bare, cookies string) ([]cellRow, error) {
 		ratio, _, _ := p.throughput()
 		b.bars = append(b.bars, bar{c.label(), ratio, c.limit()})
 		b.note("%s: %s", r.what, r.measured)
-		out = append(out, cellRow{r, c.headline()})
+		out = append(out, cellRow{r, c, p.slower()})
 	}
 	return out, nil
 }
@@ -181,22 +207,23 @@ func (b *bench) warmOurs(c cell, ours string, l load) error {
 	return nil
 }
 
-// p99Limit is how many times the bare proxy's 99th percentile the gateway's may be.
-const p99Limit = 1.1
-
 // row makes a line of the table of pairs.
 func (p pairs) row(what string, limit float64) row {
 	ratio, least, most := p.throughput()
 	ours, bare := p.perSecond()
 	oursP99, bareP99 := p.slowest()
-	slower := float64(oursP99) / float64(bareP99)
 	r := row{what: what, verdict: none, measured: fmt.Sprintf("%.2f (%.2f to %.2f), %.0f of %.0f req/s; p99 %.2f, %s of %s",
-		ratio, least, most, ours, bare, slower, milli(oursP99), milli(bareP99))}
+		ratio, least, most, ours, bare, p.slower(), milli(oursP99), milli(bareP99))}
 	if limit > 0 {
-		r.limit = fmt.Sprintf("%.2f; p99 %.1f", limit, p99Limit)
-		r.verdict = judge(atLeast(ratio, limit) && atMost(slower, p99Limit))
+		r.limit, r.verdict = fmt.Sprintf("%.2f", limit), judge(atLeast(ratio, limit))
 	}
 	return r
+}
+
+// slower is how many times as long as the bare proxy's the gateway's 99th percentile is.
+func (p pairs) slower() float64 {
+	ours, bare := p.slowest()
+	return float64(ours) / float64(bare)
 }
 
 // otherProxies measures what has no limit: the bare proxy with Go's own transport, and nginx in its place.

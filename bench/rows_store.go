@@ -108,6 +108,9 @@ func (b *bench) steadyState(s *storeSite) ([]row, error) {
 
 const signOuts = 100
 
+// untilWritten is for what rows before have left to be written: last uses, which a gateway gathers for a second.
+const untilWritten = 2 * time.Second
+
 // revocation signs out at one replica and asks the other one without pause until it says no.
 func (b *bench) revocation(s *storeSite) ([]row, error) {
 	here, there := newClient(s.one.address), newClient(s.two.address)
@@ -159,6 +162,7 @@ func (b *bench) herd(s *storeSite) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
+	time.Sleep(untilWritten)
 	during, err := s.asked(func() error { return together(fresh.address, small, cookie, n) })
 	if err != nil {
 		return nil, err
@@ -172,7 +176,7 @@ func (b *bench) junk(s *storeSite) ([]row, error) {
 	const requests = 10_000
 	c := newClient(s.one.address)
 	defer c.close()
-	time.Sleep(3 * time.Second) // until the last uses of the rows before are written
+	time.Sleep(untilWritten)
 	during, err := s.asked(func() error {
 		return many(requests, func(i int) error {
 			_, _, err := c.want(http.StatusUnauthorized, http.MethodGet, small, forge(s.cookies[i], i))
