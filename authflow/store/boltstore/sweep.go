@@ -18,9 +18,10 @@ const (
 	// sweepHold is how long one transaction of a sweep aims to keep other writers waiting, beside the two flushes that
 	// the disk takes for any commit. How many records that is depends on the machine, and is found out between sweepLeast
 	// and sweepMost.
-	sweepHold  = 2 * time.Millisecond
+	sweepHold  = time.Millisecond
 	sweepLeast = 32
 	sweepMost  = 1024
+	sweepRests = 4
 )
 
 // sweepUntilClosed frees the room of expired records. It is the only goroutine of a Store.
@@ -65,8 +66,8 @@ func (s *Store) sweep() error {
 	}
 }
 
-// inTurns removes the entries in transactions of about sweepHold and a commit, and rests after each for as long, so that whoever
-// waits to write goes first.
+// inTurns removes the entries in transactions of about sweepHold and a commit, and rests after each for sweepRests times as
+// long, so that whoever waits to write goes first, and the collector of garbage keeps up.
 func (s *Store) inTurns(entries [][]byte, remove func(*bolt.Tx, []byte) error) error {
 	quickest := time.Duration(math.MaxInt64) // what a commit takes at the least
 	for most := sweepLeast; len(entries) > 0; {
@@ -97,7 +98,7 @@ func (s *Store) inTurns(entries [][]byte, remove func(*bolt.Tx, []byte) error) e
 		select {
 		case <-s.quit:
 			return berrors.ErrDatabaseNotOpen
-		case <-time.After(held):
+		case <-time.After(sweepRests * held):
 		}
 	}
 	return nil
