@@ -156,7 +156,8 @@ func sweeping(quiet, written []int64) []bool {
 	return out
 }
 
-// sweepRows compares the seconds of the sweep with the quiet ones: a pause is what the sweep adds.
+// sweepRows compares the seconds of the sweep with the quiet ones: a pause is what the sweep adds. A stall of the machine in
+// the quiet ones excuses no pause in the others.
 func sweepRows(quiet, during watched) []row {
 	busy := sweeping(quiet.written, during.written)
 	if !slices.Contains(busy, true) {
@@ -183,7 +184,7 @@ func sweepRows(quiet, during watched) []row {
 		quietP999, quietLongest := pick(quiet, every).worst()
 		return row{fmt.Sprintf("the longest %s while %d expired sessions are swept (%s)", what, embeddedMany, plural(seconds, "second")),
 			fmt.Sprintf("%s, p99.9 %s; without a sweep %s, p99.9 %s", milli(longest), milli(p999), milli(quietLongest), milli(quietP999)),
-			milli(pauseLimit) + " more than without", judge(longest <= quietLongest+pauseLimit)}
+			milli(pauseLimit) + " more than without, 20 ms at most", judge(longest <= pauseLimit+min(quietLongest, pauseLimit))}
 	}
 	return []row{line("GET /auth/me", during.reads, quiet.reads), line("sign-out, which writes twice,", during.writes, quiet.writes)}
 }
