@@ -228,14 +228,16 @@ func TestACertificateIsTakenOverWhenItsFilesChangeAndOnlyWhereTheyAreGood(t *tes
 	}
 	defer old.Close()
 	second, secondKey := certificateFor(t, 2, time.Now())
-	for name, broken := range map[string][]byte{"nonsense": []byte("nonsense"), "the certificate of another key": second} {
+	for _, broken := range []struct{ name, text string }{
+		{"nonsense", "nonsense"}, {"the certificate of another key", string(second)}, // in this order: the second stays
+	} {
 		before := len(a.log.String())
-		a.write("cert.pem", string(broken))
-		a.eventually(name+" is said to be broken", func() bool {
+		a.write("cert.pem", broken.text)
+		a.eventually(broken.name+" is said to be broken", func() bool {
 			return strings.Contains(a.log.String()[before:], "certificate not taken over; the old one stays in force")
 		})
 		if got := a.serial(); got != 1 {
-			t.Errorf("%s: the certificate %d is shown", name, got)
+			t.Errorf("%s: the certificate %d is shown", broken.name, got)
 		}
 	}
 	if err := os.Remove(a.file("key.pem")); err != nil {
