@@ -145,10 +145,7 @@ func (x *exchange) connect(ctx context.Context, u *url.URL) (*plainConn, error) 
 		port = "80"
 	}
 	if v := shortVigil(ctx); v != nil {
-		var cancel context.CancelCauseFunc
-		ctx, cancel = context.WithCancelCause(ctx)
-		defer cancel(nil)
-		v.guard(func() { cancel(v.cause) })
+		ctx = v.under(ctx)
 		defer v.release()
 	}
 	conn, err := x.dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
@@ -201,13 +198,10 @@ func (e endWatch) stop() bool {
 
 // endedByVigil gives a request on the short way a context that ends with its vigil, for whoever has nothing else to go by.
 func endedByVigil(req *http.Request) *http.Request {
-	v := shortVigil(req.Context())
-	if v == nil {
-		return req
+	if v := shortVigil(req.Context()); v != nil {
+		return req.WithContext(v.under(req.Context()))
 	}
-	ctx, cancel := context.WithCancelCause(req.Context()) // ends with the client's request at the latest
-	v.guard(func() { cancel(v.cause) })
-	return req.WithContext(ctx)
+	return req
 }
 
 // linesFor are what the gateway itself says to the upstream with a request, beside its headers.

@@ -139,6 +139,13 @@ func (v *vigil) release() bool {
 	return v.cause == nil
 }
 
+// under gives a context that the vigil ends, by way of guard, and ctx at the latest.
+func (v *vigil) under(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancelCause(ctx)
+	v.guard(func() { cancel(v.cause) })
+	return ctx
+}
+
 // endOf gives the reason for which a request is to end, by its context or by the vigil over it; nil: there is none yet.
 func endOf(ctx context.Context) error {
 	if v := shortVigil(ctx); v != nil {
